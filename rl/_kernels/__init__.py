@@ -1,0 +1,1 @@
+"""Compiled loops, one file per structure: arrays and scalars in, arrays and scalars out."""

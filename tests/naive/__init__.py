@@ -1,0 +1,1 @@
+"""The slow obvious version of every algorithm; numpy and the standard library only, nothing of ours."""
