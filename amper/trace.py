@@ -1,0 +1,434 @@
+"""What a replay did: writes, searches and draws; no time, and no geometry of any machine.
+
+One recording serves every machine: `Trace.match_counts` recomputes where the matches of each search lay
+for any array geometry, and `Trace.replay` puts the same writes and batch sizes through another sampler.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from amper.protocols import SEARCH_COLUMNS, Array, Draw, Int64, TraceHeader
+
+__all__ = ["FORMAT_VERSION", "OpKind", "Trace", "TraceHeader"]
+
+FORMAT_VERSION = 1
+
+_OPS = np.dtype([("kind", "u1"), ("actor", "i4"), ("first", "i8"), ("count", "i8")])
+_WRITES = np.dtype([("slot", "i8"), ("code", "u4")])
+_SEARCHES = np.dtype(
+    [
+        ("group", "i4"),
+        ("key", "u4"),
+        ("lo", "u4"),
+        ("hi", "u4"),
+        ("n_neighbours", "i8"),
+        ("n_ternary_words", "i4"),
+        ("n_matches", "i8"),
+        ("attempt", "i4"),
+    ]
+)
+_SAMPLES = np.dtype(
+    [
+        ("batch_size", "i8"),
+        ("n_valid", "i8"),
+        ("n_csp", "i8"),
+        ("n_redraws", "i4"),
+        ("fallback", "?"),
+        ("first_search", "i8"),
+        ("n_searches", "i8"),
+        ("first_draw", "i8"),
+    ]
+)
+_DRAWS = np.dtype([("slot", "i8"), ("group", "i4")])
+_TABLES = {"ops": _OPS, "writes": _WRITES, "searches": _SEARCHES, "samples": _SAMPLES, "draws": _DRAWS}
+
+Mapping_ = Literal["interleaved", "contiguous"]
+
+
+class OpKind(IntEnum):
+    """What an op is; `Trace.ops["kind"]` holds these."""
+
+    INSERT = 0
+    UPDATE = 1
+    SAMPLE = 2
+
+
+class _Table:
+    """An append-only structured array that grows by doubling."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._data: Array = np.empty(64, dtype=dtype)
+        self.n = 0
+
+    def extend(self, k: int) -> Array:
+        """Append `k` rows of undefined content and return them for writing."""
+        end = self.n + k
+        if end > len(self._data):
+            grown = np.empty(max(end, 2 * len(self._data)), dtype=self._data.dtype)
+            grown[: self.n] = self._data[: self.n]
+            self._data = grown
+        rows = self._data[self.n : end]
+        self.n = end
+        return rows
+
+    @property
+    def rows(self) -> Array:
+        view = self._data[: self.n]
+        view.flags.writeable = False
+        return view
+
+
+class Trace:
+    """An append-only record of inserts, updates and samplings, in order.
+
+    Pass it as `sink=` to a `ReplayBuffer`, or fill it through `begin` and the `record_*` methods.
+
+    Attributes
+    ----------
+    header : TraceHeader
+        What was recorded. Reading it before `begin` raises RuntimeError.
+    ops : structured[k]
+        `kind` (`OpKind`), `actor`, `first`, `count`. For an insert or update, rows `first .. first+count`
+        of `writes`; for a sampling, `first` is its row in `samples` and `count` its batch size. A negative
+        actor -h marks the replay's own rescale: every stored code, halved h times.
+    writes : structured[k]
+        `slot`, `code`.
+    searches : structured[k]
+        `group`; `key` (the representative V); `lo`, `hi` (inclusive codes); `n_neighbours` (0: a range
+        search); `n_ternary_words` (searches in hardware; 0 for a best-match search); `n_matches`;
+        `attempt` (0, then redraws). A best-match row covers its `n_neighbours` searches one after another:
+        all codes nearer than max(key - lo, hi - key), and the lowest slots at that distance.
+    samples : structured[k]
+        `batch_size`, `n_valid`, `n_csp`, `n_redraws`, `fallback`, `first_search`, `n_searches`,
+        `first_draw`; rows in `searches` and `draws` are consecutive.
+    draws : structured[k]
+        `slot`, `group` (-1: none).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> trace = Trace()
+    >>> trace.begin(TraceHeader(n_rows=4, row_bytes=16, bits=8, sampler="per", options={}, seed=0))
+    >>> trace.record_insert(np.array([0, 1]), np.array([255, 255]))
+    >>> len(trace), int(trace.writes["code"][1])
+    (1, 255)
+    """
+
+    def __init__(self) -> None:
+        self._header: TraceHeader | None = None
+        self._tables = {name: _Table(dtype) for name, dtype in _TABLES.items()}
+        self._match_counts: dict[tuple[Any, ...], npt.NDArray[np.uint32]] = {}
+
+    # -- reading ------------------------------------------------------------------------------------
+    @property
+    def header(self) -> TraceHeader:
+        """What was recorded."""
+        if self._header is None:
+            msg = "trace has no header yet; pass it as sink= to a ReplayBuffer, or call begin"
+            raise RuntimeError(msg)
+        return self._header
+
+    ops = property(lambda self: self._tables["ops"].rows)
+    writes = property(lambda self: self._tables["writes"].rows)
+    searches = property(lambda self: self._tables["searches"].rows)
+    samples = property(lambda self: self._tables["samples"].rows)
+    draws = property(lambda self: self._tables["draws"].rows)
+
+    def __len__(self) -> int:
+        return self._tables["ops"].n
+
+    def __repr__(self) -> str:
+        if self._header is None:
+            return "Trace(not begun)"
+        kinds = np.bincount(self.ops["kind"], minlength=3)
+        return (
+            f"Trace({self._header.sampler}, n_rows={self._header.n_rows}, inserts={kinds[0]}, "
+            f"updates={kinds[1]}, samplings={kinds[2]})"
+        )
+
+    # -- recording ----------------------------------------------------------------------------------
+    def begin(self, header: TraceHeader) -> None:
+        """Take the description of what will be recorded.
+
+        Raises
+        ------
+        ValueError
+            If the trace already has one: a trace records one replay.
+        """
+        if self._header is not None:
+            msg = f"sink must be a new Trace, got one that already records {self._header.sampler!r}"
+            raise ValueError(msg)
+        self._header = header
+
+    def record_insert(self, slots: Int64, codes: Array, actor: int = 0) -> None:
+        """Append one insert: `codes[i]` written to the new row `slots[i]`."""
+        self._record_writes(OpKind.INSERT, slots, codes, actor)
+
+    def record_update(self, slots: Int64, codes: Array, actor: int = 0) -> None:
+        """Append one update: `codes[i]` written to the row `slots[i]`."""
+        self._record_writes(OpKind.UPDATE, slots, codes, actor)
+
+    def record_sample(self, draw: Draw, actor: int = 0) -> None:
+        """Append one sampling with its searches and draws."""
+        tables = self._tables
+        batch_size = len(draw.slots)
+        searches = draw.searches if draw.searches is not None else np.empty((0, len(SEARCH_COLUMNS)), np.int64)
+        tables["ops"].extend(1)[0] = (OpKind.SAMPLE, actor, tables["samples"].n, batch_size)
+        tables["samples"].extend(1)[0] = (
+            batch_size,
+            draw.n_valid,
+            draw.n_csp,
+            draw.n_redraws,
+            draw.fallback,
+            tables["searches"].n,
+            len(searches),
+            tables["draws"].n,
+        )
+        rows = tables["searches"].extend(len(searches))
+        for column, name in enumerate(SEARCH_COLUMNS):
+            rows[name] = searches[:, column]
+        rows = tables["draws"].extend(batch_size)
+        rows["slot"] = draw.slots
+        rows["group"] = -1 if draw.groups is None else draw.groups
+
+    def _record_writes(self, kind: OpKind, slots: Int64, codes: Array, actor: int) -> None:
+        writes = self._tables["writes"]
+        self._tables["ops"].extend(1)[0] = (kind, actor, writes.n, len(slots))
+        rows = writes.extend(len(slots))
+        rows["slot"] = slots
+        rows["code"] = codes
+
+    # -- deriving -----------------------------------------------------------------------------------
+    def match_counts(
+        self,
+        rows_per_array: int,
+        n_banks: int,
+        mapping: Mapping_ = "interleaved",
+        *,
+        per: Literal["bank", "array"] = "bank",
+    ) -> npt.NDArray[np.uint32]:
+        """Return where the matches of every search lay: a profile of the trace for one geometry.
+
+        Parameters
+        ----------
+        rows_per_array : int
+            Rows of one array; array a holds slots a * rows_per_array and up.
+        n_banks : int
+            Number of banks.
+        mapping : {"interleaved", "contiguous"}
+            Array a lies in bank a mod n_banks, or in bank a div ceil(arrays / n_banks).
+        per : {"bank", "array"}
+            What a column counts.
+
+        Returns
+        -------
+        uint32[searches, banks] or uint32[searches, arrays]
+            Matches of each search, recomputed from writes and searches; read-only, cached until the trace
+            grows. A scan: about 10 us a search at n_rows = 20,000.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range.
+        """
+        if rows_per_array < 1:
+            raise ValueError(f"rows_per_array must be at least 1, got {rows_per_array!r}")
+        if n_banks < 1:
+            raise ValueError(f"n_banks must be at least 1, got {n_banks!r}")
+        if mapping not in ("interleaved", "contiguous"):
+            raise ValueError(f"mapping must be 'interleaved' or 'contiguous', got {mapping!r}")
+        if per not in ("bank", "array"):
+            raise ValueError(f"per must be 'bank' or 'array', got {per!r}")
+        n_arrays = -(-self.header.n_rows // rows_per_array)
+        if per == "array":
+            column_of_array = np.arange(n_arrays)
+        elif mapping == "interleaved":
+            column_of_array = np.arange(n_arrays) % n_banks
+        else:
+            column_of_array = np.arange(n_arrays) // -(-n_arrays // n_banks)
+        n_columns = n_arrays if per == "array" else n_banks
+        key = (len(self), rows_per_array, n_banks, mapping, per)
+        if key not in self._match_counts:
+            from amper._kernels.trace import match_counts
+
+            self._match_counts = {k: v for k, v in self._match_counts.items() if k[0] == len(self)}
+            counts = np.zeros((len(self.searches), n_columns), np.uint32)
+            match_counts(
+                self._columns(),
+                np.zeros(n_arrays * rows_per_array, np.uint32),
+                column_of_array.astype(np.int64),
+                rows_per_array,
+                self.header.options.get("distance") == "hamming",
+                counts,
+            )
+            counts.flags.writeable = False
+            self._match_counts[key] = counts
+        return self._match_counts[key]
+
+    def _columns(self) -> tuple[Array, ...]:
+        """Return the contiguous columns that kernels read."""
+        ops, writes, samples, searches = self.ops, self.writes, self.samples, self.searches
+        names = (
+            (ops, ("kind", "first", "count")),
+            (writes, ("slot", "code")),
+            (samples, ("first_search", "n_searches")),
+            (searches, ("key", "lo", "hi", "n_neighbours")),
+        )
+        return tuple(np.ascontiguousarray(t[c], np.int64) for t, columns in names for c in columns)
+
+    def replay(self, sampler: str, *, seed: int | None = None, **options: Any) -> Trace:
+        """Return the trace of another sampler under the same writes and batch sizes.
+
+        An insert whose code is at least the largest written so far is a new transition at the maximum, and
+        enters as the other sampler enters those; codes are converted to its width.
+
+        Parameters
+        ----------
+        sampler : str
+            A registered name.
+        seed : int, optional
+            Seed of its draws; the recording's by default.
+        **options
+            Its `sampler_options`.
+        """
+        from amper import samplers
+
+        seed = self.header.seed if seed is None else seed
+        target = samplers.make(sampler, self.header.n_rows, seed=seed, **options)
+        result = Trace()
+        result.begin(
+            dataclasses.replace(
+                self.header,
+                bits=target.bits,
+                sampler=sampler,
+                options=target.options,
+                seed=seed,
+                source=f"replay of {self.header.sampler}: {self.header.source}",
+            )
+        )
+        samplers.replay_trace(self, target, result)
+        return result
+
+    def window(self, first: int, last: int) -> Trace:
+        """Return ops `first .. last` (exclusive) as a trace of their own.
+
+        What was stored before them becomes one insert, in slot order, at the front; `window(0, k)` is the
+        plain prefix. A machine with as many rows as slots were used by then fits: `n_rows` shrinks to it.
+
+        Raises
+        ------
+        IndexError
+            If the bounds are not 0 <= first <= last <= len(trace).
+        """
+        if not 0 <= first <= last <= len(self):
+            raise IndexError(f"first, last must satisfy 0 <= first <= last <= {len(self)}, got {first}, {last}")
+        codes = np.zeros(self.header.n_rows, np.uint32)
+        ops, writes = self.ops, self.writes
+        for op in ops[:first][ops["kind"][:first] != OpKind.SAMPLE]:
+            rows = writes[op["first"] : op["first"] + op["count"]]
+            codes[rows["slot"]] = rows["code"]
+        result = Trace()
+        stored = np.flatnonzero(codes)
+        if len(stored):
+            result.record_insert(stored.astype(np.int64), codes[stored])
+        for op in ops[first:last]:
+            if op["kind"] == OpKind.SAMPLE:
+                result.record_sample(self._draw(int(op["first"])), int(op["actor"]))
+            else:
+                rows = writes[op["first"] : op["first"] + op["count"]]
+                result._record_writes(OpKind(int(op["kind"])), rows["slot"], rows["code"], int(op["actor"]))
+        used = int(result.writes["slot"].max(initial=0)) + 1
+        result.begin(dataclasses.replace(self.header, n_rows=used))
+        return result
+
+    def _draw(self, row: int) -> Draw:
+        """Return sampling `row` as the draw it was recorded from."""
+        s = self.samples[row]
+        searches = self.searches[s["first_search"] : s["first_search"] + s["n_searches"]]
+        draws = self.draws[s["first_draw"] : s["first_draw"] + s["batch_size"]]
+        return Draw(
+            slots=draws["slot"],
+            probabilities=np.empty(0),
+            n_valid=int(s["n_valid"]),
+            n_csp=int(s["n_csp"]),
+            n_redraws=int(s["n_redraws"]),
+            fallback=bool(s["fallback"]),
+            groups=draws["group"],
+            searches=np.stack([searches[name].astype(np.int64) for name in SEARCH_COLUMNS], axis=1),
+        )
+
+    # -- files --------------------------------------------------------------------------------------
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the trace as one .npz: temporary file first, then renamed into place."""
+        header = json.dumps({**dataclasses.asdict(self.header), "options": dict(self.header.options)})
+        tables = {name: table.rows for name, table in self._tables.items()}
+        write_npz(Path(path), header, tables)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trace:
+        """Read a trace written by `save`.
+
+        Raises
+        ------
+        ValueError
+            If the file is not a trace, or of a newer format.
+        FileNotFoundError
+            If there is no such file.
+        """
+        header, tables = read_npz(Path(path), "a trace written by Trace.save", FORMAT_VERSION)
+        trace = cls()
+        for name, dtype in _TABLES.items():
+            if name not in tables or tables[name].dtype != dtype:
+                raise ValueError(f"path must name a trace written by Trace.save, got {str(path)!r}: bad table {name}")
+            trace._tables[name].extend(len(tables[name]))[:] = tables[name]
+        try:
+            trace.begin(TraceHeader(**header))
+        except TypeError as error:
+            raise ValueError(f"path must name a trace written by Trace.save, got {str(path)!r}: {error}") from error
+        return trace
+
+    def __iter__(self) -> Iterator[tuple[OpKind, int]]:
+        """Yield (kind, row) of every op: row in `samples` for samplings, in `ops` for writes."""
+        for i, op in enumerate(self.ops):
+            kind = OpKind(int(op["kind"]))
+            yield kind, int(op["first"]) if kind is OpKind.SAMPLE else i
+
+
+def write_npz(path: Path, header: str, arrays: dict[str, Array]) -> None:
+    """Write arrays and a JSON header to `path` atomically, compressed, without pickles."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez_compressed(file, header=np.frombuffer(header.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_npz(path: Path, what: str, version: int) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Read what `write_npz` wrote; ValueError names `what` the file must be."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        header = json.loads(arrays.pop("header").tobytes().decode())
+        found = int(header["version"])
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"path must name {what}, got {str(path)!r}: {error}") from error
+    if found > version:
+        raise ValueError(f"path must name {what} of version <= {version}, got version {found}; upgrade this package")
+    return header, arrays
