@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from amper.fixedpoint import PriorityFormat
 
 Int64: TypeAlias = npt.NDArray[np.int64]
 UInt32: TypeAlias = npt.NDArray[np.uint32]
@@ -77,8 +80,8 @@ class Sampler(Protocol):
     """Chooses slots by their codes. Callers pass distinct slots and codes >= 1; nothing is checked again."""
 
     @property
-    def bits(self) -> int:
-        """Width of a code."""
+    def format(self) -> PriorityFormat:
+        """Width and full scale of the codes."""
         ...
 
     @property
@@ -113,6 +116,10 @@ class Sampler(Protocol):
 
     def sample(self, batch_size: int) -> Draw:
         """Draw `batch_size` slots, with replacement; at least one slot holds a transition."""
+        ...
+
+    def law(self, n_samplings: int) -> Float64:
+        """Return the chance of each slot in one draw, float64[capacity]: exact, or a mean over samplings."""
         ...
 
     def state_dict(self) -> dict[str, Any]:

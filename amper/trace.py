@@ -184,7 +184,9 @@ class Trace:
         """Append one sampling with its searches and draws."""
         tables = self._tables
         batch_size = len(draw.slots)
-        searches = draw.searches if draw.searches is not None else np.empty((0, len(SEARCH_COLUMNS)), np.int64)
+        searches = (
+            draw.searches if draw.searches is not None else np.empty((0, len(SEARCH_COLUMNS)), np.int64)
+        )
         tables["ops"].extend(1)[0] = (OpKind.SAMPLE, actor, tables["samples"].n, batch_size)
         tables["samples"].extend(1)[0] = (
             batch_size,
@@ -311,7 +313,7 @@ class Trace:
         result.begin(
             dataclasses.replace(
                 self.header,
-                bits=target.bits,
+                bits=target.format.bits,
                 sampler=sampler,
                 options=target.options,
                 seed=seed,
@@ -333,7 +335,9 @@ class Trace:
             If the bounds are not 0 <= first <= last <= len(trace).
         """
         if not 0 <= first <= last <= len(self):
-            raise IndexError(f"first, last must satisfy 0 <= first <= last <= {len(self)}, got {first}, {last}")
+            raise IndexError(
+                f"first, last must satisfy 0 <= first <= last <= {len(self)}, got {first}, {last}"
+            )
         codes = np.zeros(self.header.n_rows, np.uint32)
         ops, writes = self.ops, self.writes
         for op in ops[:first][ops["kind"][:first] != OpKind.SAMPLE]:
@@ -391,12 +395,16 @@ class Trace:
         trace = cls()
         for name, dtype in _TABLES.items():
             if name not in tables or tables[name].dtype != dtype:
-                raise ValueError(f"path must name a trace written by Trace.save, got {str(path)!r}: bad table {name}")
+                raise ValueError(
+                    f"path must name a trace written by Trace.save, got {str(path)!r}: bad table {name}"
+                )
             trace._tables[name].extend(len(tables[name]))[:] = tables[name]
         try:
             trace.begin(TraceHeader(**header))
         except TypeError as error:
-            raise ValueError(f"path must name a trace written by Trace.save, got {str(path)!r}: {error}") from error
+            raise ValueError(
+                f"path must name a trace written by Trace.save, got {str(path)!r}: {error}"
+            ) from error
         return trace
 
     def __iter__(self) -> Iterator[tuple[OpKind, int]]:
@@ -430,5 +438,7 @@ def read_npz(path: Path, what: str, version: int) -> tuple[dict[str, Any], dict[
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"path must name {what}, got {str(path)!r}: {error}") from error
     if found > version:
-        raise ValueError(f"path must name {what} of version <= {version}, got version {found}; upgrade this package")
+        raise ValueError(
+            f"path must name {what} of version <= {version}, got version {found}; upgrade this package"
+        )
     return header, arrays

@@ -80,5 +80,13 @@ def match_counts(columns, codes, column_of_array, rows_per_array, hamming, count
                 _count_range(codes, lo[s], hi[s], column_of_array, rows_per_array, counts[s])
             else:
                 _count_nearest(
-                    codes, key[s], lo[s], hi[s], n_neighbours[s], hamming, column_of_array, rows_per_array, counts[s]
+                    codes,
+                    key[s],
+                    lo[s],
+                    hi[s],
+                    n_neighbours[s],
+                    hamming,
+                    column_of_array,
+                    rows_per_array,
+                    counts[s],
                 )

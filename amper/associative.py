@@ -1,0 +1,321 @@
+"""AMPER (Li et al., ICCAD 2022): search an associative memory for a candidate set, draw from it uniformly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from amper import urng as uniform_sources
+from amper._kernels.candidates import group_queries, range_queries
+from amper.candidates import MATCHES, CandidateSearch, aligned_full_scale, make_groups
+from amper.fixedpoint import FullScale, PriorityFormat, halve
+from amper.index import MAX_BITS, CodeCounts, CodeIndex
+from amper.protocols import Draw, Float64, Int64, UInt32
+from amper.tcam import TcamSearch
+
+WEIGHTS = ("per", "csp", "none")
+
+
+class AmperSampler:
+    """Associative-memory sampling (Li et al., ICCAD 2022): search for candidates, draw from them uniformly.
+
+    Parameters
+    ----------
+    capacity : int
+        Slots.
+    seed : numpy.random.SeedSequence
+        Of the representatives and draws.
+    variant : {"fr", "k"}
+        Fixed radius around each representative, or its nearest neighbours.
+    grouping : {"linear", "octave"}
+        Groups of equal width (the paper's), or octaves cut in parts.
+    n_groups : int or (int, int)
+        m, default 20; for octaves (octaves, parts), default (7, 3).
+    lam : float
+        lambda' of AMPER-fr (default .15 linear, 1.0 octave); lambda of AMPER-k (default .3).
+    match : {"dithered", "prefix", "radius"}
+        How AMPER-fr searches an interval: one ternary search whose width is a power of two drawn so that its
+        mean is exact; the nearest power of two; the exact interval in several searches.
+    bits, full_scale
+        As in `fixedpoint.PriorityFormat`.
+    min_csp, max_redraws : int
+        A smaller candidate set is drawn anew, so many times at most; then draws are uniform.
+    distance : {"value", "hamming"}
+        What nearest means to AMPER-k.
+    v_max : "running" or "qXX"
+        Full scale of the groups: the largest code written, or the XX % quantile of the updated codes; both
+        then rounded up by `candidates.aligned_full_scale`.
+    weights : {"per", "csp", "none"}
+        Probability that importance weights use: code / sum, multiplicity / |CSP|, or a constant.
+    unique : bool
+        Let a slot found for two groups stand in the candidate set once.
+    urng : {"numpy", "lfsr"}
+        Uniform source.
+    engine : {"auto", "index", "tcam"}
+        Counts per code, or the bit-true scan; both find the same candidate set. "auto" takes the index where
+        it can: at most 16 bits, nearest in value, and not AMPER-k with `unique`.
+
+    Raises
+    ------
+    ValueError
+        If an option is unknown, out of range, or does not fit another.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        seed: np.random.SeedSequence,
+        *,
+        variant: str,
+        grouping: str = "linear",
+        n_groups: Any = None,
+        lam: float | None = None,
+        match: str = "dithered",
+        bits: int = 16,
+        full_scale: FullScale = "auto",
+        min_csp: int = 1,
+        max_redraws: int = 4,
+        distance: str = "value",
+        v_max: str = "running",
+        weights: str = "per",
+        unique: bool = False,
+        urng: str = "numpy",
+        engine: str = "auto",
+    ) -> None:
+        self.format = PriorityFormat(bits=bits, full_scale=full_scale)
+        self._groups = make_groups(grouping, n_groups)
+        if lam is None:
+            lam = 0.3 if variant == "k" else (0.15 if grouping == "linear" else 1.0)
+        _require("lam", "be a positive finite number", lam, _is_number(lam) and 0 < lam < math.inf)
+        _require_choice("match", match, MATCHES)
+        _require_choice("distance", distance, ("value", "hamming"))
+        _require_choice("weights", weights, WEIGHTS)
+        _require_choice("engine", engine, ("auto", "index", "tcam"))
+        _require("min_csp", "be a whole number of at least 1", min_csp, _is_whole(min_csp) and min_csp >= 1)
+        _require(
+            "max_redraws",
+            "be a whole number of at least 0",
+            max_redraws,
+            _is_whole(max_redraws) and max_redraws >= 0,
+        )
+        _require("unique", "be True or False", unique, isinstance(unique, bool))
+        self._quantile = _parse_v_max(v_max, bits)
+        if variant == "fr" and distance == "hamming":
+            raise ValueError(
+                "distance must be 'value' for amper-fr, got 'hamming'; only amper-k searches for nearest"
+            )
+        indexable = bits <= MAX_BITS and distance == "value" and not (variant == "k" and unique)
+        if engine == "index" and not indexable:
+            raise ValueError(
+                f"engine must be 'tcam' or 'auto' for bits={bits}, distance={distance!r}, "
+                f"unique={unique}, got 'index'"
+            )
+        self.options: dict[str, Any] = {
+            "grouping": grouping,
+            "n_groups": self._groups.option,
+            "lam": float(lam), "match": match, "bits": bits, "full_scale": full_scale,
+            "min_csp": min_csp, "max_redraws": max_redraws, "distance": distance, "v_max": v_max,
+            "weights": weights, "unique": unique, "urng": urng, "engine": engine,
+        }  # fmt: skip
+        self.stats = {"redraws": 0, "fallbacks": 0}
+        self._variant, self._match, self._lam = variant, MATCHES.index(match), float(lam)
+        self._weights, self._unique = weights, unique
+        self._min_csp, self._max_redraws = min_csp, max_redraws
+        self._source = uniform_sources.make(urng, seed)
+        self._search: CandidateSearch = (
+            CodeIndex(capacity, bits)
+            if indexable and engine != "tcam"
+            else TcamSearch(
+                capacity, bits, distance="hamming" if distance == "hamming" else "value", unique=unique
+            )
+        )
+        self._largest = 0
+        self._updated = CodeCounts(bits) if self._quantile is not None else None
+        self._is_updated = np.zeros(capacity if self._updated else 0, bool)
+        self._full, self._low, self._width = 0, np.empty(0), np.empty(0)
+        m = self._groups.n_groups
+        self._queries = np.empty((m, 8), np.int64)
+        self._rows = np.empty(((1 + max_redraws) * 2 * m, 8), np.int64)
+
+    @property
+    def codes(self) -> UInt32:
+        """Code stored for each slot, uint32[capacity]."""
+        return self._search.codes
+
+    @property
+    def full(self) -> int:
+        """F, the groups' full scale in codes, as the next sampling will use it."""
+        self._set_full_scale()
+        return self._full
+
+    def insert(self, slots: Int64, codes: Int64, *, at_maximum: bool) -> Int64:
+        """Write new transitions and return the codes stored: F - 1 for those at the maximum."""
+        self._largest = max(self._largest, int(codes.max()))
+        self._forget(slots)
+        if at_maximum:
+            self._set_full_scale()
+            codes = np.full(len(slots), min(self._full - 1, self.format.top))
+        self._search.write(slots, codes)
+        return codes
+
+    def update(self, slots: Int64, codes: Int64) -> None:
+        """Write new codes."""
+        if not len(slots):
+            return
+        self._largest = max(self._largest, int(codes.max()))
+        self._forget(slots)
+        if self._updated is not None:
+            self._updated.add(codes)
+            self._is_updated[slots] = True
+        self._search.write(slots, codes)
+
+    def rescale(self, n_halvings: int) -> None:
+        """Halve every stored code."""
+        slots = np.flatnonzero(self._search.codes)
+        codes = halve(self._search.read(slots), n_halvings)
+        if self._updated is not None:
+            known = self._is_updated[slots]
+            self._updated.remove(self._search.read(slots[known]))
+            self._updated.add(codes[known])
+        self._search.write(slots, codes)
+        self._largest = int(halve(np.array([self._largest]), n_halvings)[0])
+
+    def sample(self, batch_size: int) -> Draw:
+        """Form the candidate set and draw from it, with replacement."""
+        n_csp, n_rows, n_redraws = self._form()
+        self.stats["redraws"] += n_redraws
+        uniforms = self._source.random(batch_size)
+        n_valid = self._search.n_valid
+        searches = self._rows[:n_rows]
+        if n_csp < self._min_csp:
+            self.stats["fallbacks"] += 1
+            slots = self._search.draw_valid(uniforms)
+            groups = np.full(batch_size, -1)
+            probabilities = self._probabilities(slots, 0)
+            return Draw(slots, probabilities, n_valid, n_csp, n_redraws, True, groups, searches)
+        slots, groups = self._search.draw(n_csp, uniforms)
+        return Draw(
+            slots, self._probabilities(slots, n_csp), n_valid, n_csp, n_redraws, False, groups, searches
+        )
+
+    def law(self, n_samplings: int) -> Float64:
+        """Return the mean of multiplicity / |CSP| over `n_samplings` candidate sets, float64[capacity].
+
+        The chance of each slot in one draw, free of the noise of drawn indices. Advances the uniform source,
+        as sampling would; counts no stats. Samplings that fall back count as uniform.
+        """
+        total, n_fallbacks = self._search.new_tally(), 0
+        for _ in range(n_samplings):
+            n_csp, _, _ = self._form()
+            if n_csp < self._min_csp:
+                n_fallbacks += 1
+            else:
+                self._search.tally(total, 1.0 / n_csp)
+        law = self._search.tallied(total)
+        law[self._search.codes > 0] += n_fallbacks / self._search.n_valid
+        return law / n_samplings
+
+    def candidates(self) -> tuple[Int64, Int64]:
+        """Form one candidate set; return its slots and groups as a multiset, int64[|CSP|] each."""
+        self._form()
+        return self._search.members()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that makes the next samplings repeat exactly."""
+        return {
+            "search": self._search.state_dict(), "source": self._source.state_dict(),
+            "largest": self._largest, "is_updated": self._is_updated.copy(), "stats": dict(self.stats),
+        }  # fmt: skip
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        self._search.load_state_dict(state["search"])
+        self._source.load_state_dict(state["source"])
+        self._largest = int(state["largest"])
+        self.stats.update(state["stats"])
+        self._is_updated[...] = state["is_updated"]
+        if self._updated is not None:
+            self._updated = CodeCounts(self.format.bits)
+            self._updated.add(self._search.read(np.flatnonzero(self._is_updated)))
+
+    # -- forming the candidate set ------------------------------------------------------------------
+    def _form(self) -> tuple[int, int, int]:
+        """Search until the CSP is large enough; return (|CSP|, rows of `_rows` used, redraws)."""
+        self._set_full_scale()
+        used, n_csp, attempt = 0, 0, 0
+        for attempt in range(1 + self._max_redraws):
+            uniforms = self._source.random(2 * len(self._low))
+            n_rows, n_csp = self._attempt(uniforms, attempt, self._rows[used:])
+            used += n_rows
+            if n_csp >= self._min_csp:
+                break
+        return n_csp, used, attempt
+
+    def _attempt(self, uniforms: Float64, attempt: int, rows: Int64) -> tuple[int, int]:
+        top = self.format.top
+        if self._variant == "k":
+            group_queries(uniforms, self._low, self._width, top, attempt, self._queries)
+            return self._search.find_nearest(self._queries, self._lam / self._full, rows)
+        n_rows = range_queries(
+            uniforms, self._low, self._width, self._full, self._lam, self._match,
+            self._groups.octave, top, self._quantile is not None, attempt, rows,
+        )  # fmt: skip
+        return n_rows, self._search.find_ranges(rows[:n_rows], unique=self._unique)
+
+    def _set_full_scale(self) -> None:
+        v_max = self._largest
+        if self._updated is not None and self._updated.n:
+            v_max = self._updated.quantile(self._quantile or 0.0)
+        full = aligned_full_scale(v_max, self._groups, self._lam, self.format.bits)
+        if full != self._full:
+            self._full = full
+            self._low, self._width = self._groups.edges(float(full))
+
+    def _forget(self, slots: Int64) -> None:
+        """Take the codes of `slots` out of the quantile of updated codes."""
+        if self._updated is not None:
+            known = slots[self._is_updated[slots]]
+            self._updated.remove(self._search.read(known))
+            self._is_updated[known] = False
+
+    def _probabilities(self, slots: Int64, n_csp: int) -> Float64:
+        if self._weights == "per":
+            return self._search.read(slots) / self._search.code_sum
+        if self._weights == "csp" and n_csp:
+            return self._search.multiplicity(slots) / n_csp
+        return np.full(len(slots), 1.0 / self._search.n_valid)
+
+
+# -- options --------------------------------------------------------------------------------------------
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _require(name: str, rule: str, value: Any, holds: bool) -> None:
+    if not holds:
+        raise ValueError(f"{name} must {rule}, got {value!r}")
+
+
+def _require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    _require(name, f"be one of {', '.join(map(repr, choices))}", value, value in choices)
+
+
+def _parse_v_max(v_max: Any, bits: int) -> float | None:
+    """Return the quantile that `v_max` names, or None for the running maximum."""
+    rule = "be 'running' or 'q' and a percentage such as 'q99.9'"
+    if v_max == "running":
+        return None
+    try:
+        percent = float(v_max[1:]) if isinstance(v_max, str) and v_max.startswith("q") else math.nan
+    except ValueError:
+        percent = math.nan
+    _require("v_max", rule, v_max, 0 < percent <= 100)
+    _require("bits", f"be at most {MAX_BITS} where v_max is a quantile", bits, bits <= MAX_BITS)
+    return percent / 100

@@ -1,0 +1,209 @@
+"""Groups, representatives, radii and full scale: how AMPER chooses what to search for.
+
+Paper symbols (Li et al., ICCAD 2022): m `n_groups`, V_i `key`, Delta_i `radius`, lambda `lam`; F is the full
+scale of the groups, in codes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from amper.protocols import Float64, Int64, UInt32
+
+Match = Literal["radius", "prefix", "dithered"]
+MATCHES: tuple[str, ...] = ("radius", "prefix", "dithered")
+
+
+class CandidateSearch(Protocol):
+    """What answers AMPER's searches: `index.CodeIndex` (fast) or `tcam.TcamSearch` (bit-true)."""
+
+    @property
+    def codes(self) -> UInt32:
+        """Stored codes, uint32[capacity]; 0 where nothing was written."""
+        ...
+
+    @property
+    def n_valid(self) -> int:
+        """Slots that hold a code."""
+        ...
+
+    @property
+    def code_sum(self) -> int:
+        """Exact sum of all codes."""
+        ...
+
+    def read(self, slots: Int64) -> Int64:
+        """Return the codes of `slots`."""
+        ...
+
+    def write(self, slots: Int64, codes: Int64) -> None:
+        """Store codes (>= 1)."""
+        ...
+
+    def find_ranges(self, rows: Int64, *, unique: bool = False) -> int:
+        """Fill `n_matches` of range searches; return |CSP| of their union."""
+        ...
+
+    def find_nearest(self, queries: Int64, scale: float, rows: Int64) -> tuple[int, int]:
+        """Count each group and find its nearest codes; return (searches written to `rows`, |CSP|)."""
+        ...
+
+    def draw(self, n_csp: int, uniforms: Float64) -> tuple[Int64, Int64]:
+        """Draw uniformly from the CSP found last: slots and groups."""
+        ...
+
+    def draw_valid(self, uniforms: Float64) -> Int64:
+        """Draw uniformly from all slots that hold a code."""
+        ...
+
+    def multiplicity(self, slots: Int64) -> Int64:
+        """Return how often each slot stands in the CSP found last."""
+        ...
+
+    def members(self) -> tuple[Int64, Int64]:
+        """Return slots and groups of the CSP found last, as a multiset."""
+        ...
+
+    def new_tally(self) -> Any:
+        """Return an empty tally."""
+        ...
+
+    def tally(self, total: Any, weight: float) -> None:
+        """Add `weight` for every entry of the CSP found last."""
+        ...
+
+    def tallied(self, total: Any) -> Float64:
+        """Return a tally by slot, float64[capacity]."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what makes the next draws repeat."""
+        ...
+
+    def load_state_dict(self, state: Any) -> None:
+        """Continue from `state`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearGroups:
+    """`n_groups` (m) groups of equal width over [0, F): the paper's form."""
+
+    n_groups: int = 20
+    octave = False
+
+    def __post_init__(self) -> None:
+        if (
+            isinstance(self.n_groups, bool)
+            or not isinstance(self.n_groups, int | np.integer)
+            or self.n_groups < 1
+        ):
+            raise ValueError(f"n_groups must be a whole number of at least 1, got {self.n_groups!r}")
+
+    @property
+    def option(self) -> int:
+        """The `n_groups` option that makes these."""
+        return int(self.n_groups)
+
+    def edges(self, full: float) -> tuple[Float64, Float64]:
+        """Return low[m] and width[m] of the groups below `full`, ascending, in codes."""
+        width = full / self.n_groups
+        return width * np.arange(self.n_groups, dtype=np.float64), np.full(self.n_groups, width, np.float64)
+
+    @property
+    def widest(self) -> float:
+        """Width of the widest group, as a fraction of F."""
+        return 1.0 / self.n_groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OctaveGroups:
+    """`n_octaves` octaves [F/2^(j+1), F/2^j), each cut in `n_parts`, and one group for the rest.
+
+    Narrow groups where the codes of a trained agent lie, however far below the maximum that is.
+    """
+
+    n_octaves: int = 7
+    n_parts: int = 3
+    octave = True
+
+    def __post_init__(self) -> None:
+        for name in ("n_octaves", "n_parts"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise ValueError(
+                    f"n_groups must hold two whole numbers of at least 1, got {value!r} as {name}"
+                )
+
+    @property
+    def option(self) -> list[int]:
+        """The `n_groups` option that makes these, as JSON has it."""
+        return [int(self.n_octaves), int(self.n_parts)]
+
+    @property
+    def n_groups(self) -> int:
+        """Groups in all."""
+        return self.n_octaves * self.n_parts + 1
+
+    def edges(self, full: float) -> tuple[Float64, Float64]:
+        """Return low[m] and width[m] of the groups below `full`, ascending, in codes."""
+        low, width = [0.0], [full / 2**self.n_octaves]
+        for j in reversed(range(self.n_octaves)):
+            part = full / 2 ** (j + 1) / self.n_parts
+            low += [full / 2 ** (j + 1) + part * i for i in range(self.n_parts)]
+            width += [part] * self.n_parts
+        return np.array(low), np.array(width)
+
+    @property
+    def widest(self) -> float:
+        """Width of the widest group, as a fraction of F."""
+        return max(0.5 / self.n_parts, 0.5**self.n_octaves)
+
+
+Groups = LinearGroups | OctaveGroups
+
+
+def make_groups(grouping: str, n_groups: Any) -> Groups:
+    """Return the groups named by the options `grouping` and `n_groups`.
+
+    Raises
+    ------
+    ValueError
+        If `grouping` is unknown or `n_groups` does not fit it.
+    """
+    if grouping == "linear":
+        return LinearGroups(n_groups=20 if n_groups is None else n_groups)
+    if grouping == "octave":
+        if n_groups is None:
+            return OctaveGroups()
+        if not isinstance(n_groups, tuple | list) or len(n_groups) != 2:
+            raise ValueError(f"n_groups must be a pair (octaves, parts) for octave groups, got {n_groups!r}")
+        return OctaveGroups(n_octaves=n_groups[0], n_parts=n_groups[1])
+    raise ValueError(f"grouping must be 'linear' or 'octave', got {grouping!r}")
+
+
+def aligned_full_scale(v_max: int, groups: Groups, lam: float, bits: int) -> int:
+    """Return F: `v_max` rounded up to the largest block the widest group can search.
+
+    New transitions are stored as F - 1, so that the last aligned block covers them whatever the maximum is.
+    Without it the chance to find one ran from 0 to .296, depending on `v_max` modulo the block.
+
+    Examples
+    --------
+    >>> aligned_full_scale(65535, LinearGroups(n_groups=20), 0.15, 16)
+    65536
+    >>> aligned_full_scale(40000, LinearGroups(n_groups=20), 0.15, 16)
+    40960
+    """
+    widest_block = 2.0 * lam * v_max * groups.widest
+    k = min(max(math.ceil(math.log2(widest_block)), 0), bits) if widest_block > 0 else 0
+    return ((v_max >> k) + 1) << k
+
+
+def expected_csp_fraction(codes: UInt32, full: int, lam: float) -> float:
+    """Return E|CSP| / n of AMPER-fr: 2 lambda' mean(code) / F, for any grouping."""
+    return 2.0 * lam * float(np.mean(codes)) / full

@@ -1,0 +1,152 @@
+"""Checks where values enter a replay: each error names the parameter, the rule and the value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+
+from amper.protocols import Array, Float64, Int64
+from amper.storage import Field
+
+DONE, NEGATIVE_ID, UNKNOWN_ID, BAD_PRIORITY, GROW = range(5)
+
+
+def whole(name: str, value: Any, *, at_least: int) -> int:
+    """Return a whole number of at least `at_least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {value!r}")
+    return int(value)
+
+
+def number(name: str, value: Any, low: float, high: float) -> float:
+    """Return a finite number in low .. high."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not low <= value <= high or math.isinf(value):
+        rule = f"lie in {low:g}..{high:g}" if math.isfinite(high) else f"be at least {low:g} and finite"
+        raise ValueError(f"{name} must {rule}, got {value!r}")
+    return float(value)
+
+
+def only(name: str, value: Any, allowed: Any, instead: str) -> None:
+    """Refuse every value but the one that is built."""
+    if value != allowed or isinstance(value, bool) != isinstance(allowed, bool):
+        raise ValueError(f"{name} must be {allowed!r}, the only one available, got {value!r}; {instead}")
+
+
+def columns(fields: Mapping[str, Field], values: Mapping[str, Any]) -> tuple[int, dict[str, Array]]:
+    """Return the number of rows and the columns, shaped [k, ...] and convertible without loss of kind."""
+    if values.keys() != fields.keys():
+        _raise_names(fields, values)
+    rows: dict[str, Array] = {}
+    k = -1
+    for name, field in fields.items():
+        array = np.asarray(values[name])
+        if array.dtype != field.dtype:
+            array = _convert(field, array)
+        if array.shape == field.shape:
+            array = array[np.newaxis]
+        elif array.shape[1:] != field.shape or array.ndim != len(field.shape) + 1:
+            raise ValueError(
+                f"{name} must have shape {field.shape} or (k, *{field.shape}), got {array.shape}"
+            )
+        if k < 0:
+            k = len(array)
+        elif len(array) != k:
+            raise ValueError(f"{name} must have as many rows as {next(iter(fields))}, {k}, got {len(array)}")
+        rows[name] = array
+    return k, rows
+
+
+def _raise_names(fields: Mapping[str, Field], values: Mapping[str, Any]) -> NoReturn:
+    for name in values:
+        if name not in fields:
+            raise ValueError(f"columns must be among {', '.join(fields)}, got {name!r}")
+    missing = [name for name in fields if name not in values]
+    raise ValueError(f"columns must include every field, missing {', '.join(missing)}")
+
+
+def _convert(field: Field, array: Array) -> Array:
+    """Return `array` in the field's dtype if that keeps its kind and its values fit."""
+    target = field.dtype
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{field.name} must hold numbers convertible to {target}, got dtype {array.dtype}")
+    if target.kind in "iu" and array.dtype.kind in "iub" and array.size:
+        limits = np.iinfo(target)
+        low, high = int(array.min()), int(array.max())
+        if low < limits.min or high > limits.max:
+            raise ValueError(f"{field.name} must fit {target}, got {low if low < limits.min else high}")
+    elif target.kind == "b" and array.dtype.kind in "iu":
+        if array.size and not np.isin(array, (0, 1)).all():
+            raise ValueError(
+                f"{field.name} must hold True or False, got {array.flat[int(np.argmax(array > 1))]!r}"
+            )
+    elif not np.can_cast(array.dtype, target, "same_kind"):
+        raise TypeError(f"{field.name} must be convertible to {target}, got dtype {array.dtype}")
+    return array.astype(target)
+
+
+def floats(name: str, values: Any) -> Float64:
+    """Return a one-dimensional float64 array."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf" and array.size:
+        raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}")
+    if array.ndim > 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
+    return np.ascontiguousarray(np.atleast_1d(array), np.float64)
+
+
+def priorities(values: Any, k: int) -> Float64:
+    """Return k finite priorities of at least 0."""
+    array = floats("priorities", values)
+    if len(array) != k:
+        raise ValueError(f"priorities must have one value a transition, {k}, got {len(array)}")
+    bad = ~(np.isfinite(array) & (array >= 0))
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise ValueError(f"priorities must be finite and at least 0, got {array[at]} at position {at}")
+    return array
+
+
+def ids(values: Any) -> Int64:
+    """Return transition ids as int64[b]."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"indices must be whole numbers, got dtype {array.dtype}")
+    if array.ndim > 1:
+        raise ValueError(f"indices must be one-dimensional, got shape {array.shape}")
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise IndexError(f"indices must be issued ids, got {array.max()}")
+    return np.ascontiguousarray(np.atleast_1d(array), np.int64)
+
+
+def raise_update(status: int, at: int, indices: Int64, values: Float64, n_issued: int) -> NoReturn:
+    """Raise what `encode_update` found wrong."""
+    if status == NEGATIVE_ID:
+        raise IndexError(f"indices must be at least 0, got {indices[at]} at position {at}")
+    if status == UNKNOWN_ID:
+        raise IndexError(
+            f"indices must be ids this buffer issued, below {n_issued}, got {indices[at]} at position {at}"
+        )
+    raise ValueError(f"priorities must be finite and at least 0, got {values[at]} at position {at}")
+
+
+def same_layout(name: str, mine: Any, theirs: Any, path: str = "") -> None:
+    """Raise ValueError unless `theirs` has the keys, shapes and dtypes of `mine`."""
+    if isinstance(mine, np.ndarray):
+        if not isinstance(theirs, np.ndarray) or mine.shape != theirs.shape or mine.dtype != theirs.dtype:
+            raise ValueError(
+                f"{name}{path} must be {mine.dtype}{list(mine.shape)}, got {type(theirs).__name__}"
+            )
+    elif isinstance(mine, dict):
+        if not isinstance(theirs, Mapping):
+            raise ValueError(f"{name}{path} must be a mapping, got {type(theirs).__name__}")
+        for key, value in mine.items():
+            if key not in theirs:
+                raise ValueError(f"{name}{path} must have the key {key!r}, got {', '.join(map(str, theirs))}")
+            same_layout(name, value, theirs[key], f"{path}[{key!r}]")

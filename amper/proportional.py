@@ -1,0 +1,133 @@
+"""Exact proportional sampling: the baseline AMPER is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from amper import urng as uniform_sources
+from amper._kernels import proportional as kernels
+from amper.fixedpoint import FullScale, PriorityFormat, halve
+from amper.protocols import Draw, Float64, Int64, UInt32
+
+_FAN_OUT = 16
+
+
+class SumTree:
+    """Integer masses by slot, and draws in proportion to them.
+
+    Parameters
+    ----------
+    capacity : int
+        Slots.
+
+    Notes
+    -----
+    A draw descends ceil(log16 capacity) levels, an update climbs them: sixteen int64 siblings are two cache
+    lines. Sums are exact, so the root equals the sum of the masses after any number of writes.
+
+    Examples
+    --------
+    >>> tree = SumTree(3)
+    >>> tree.write(np.array([0, 1, 2]), np.array([1, 0, 3]))
+    >>> slots, probabilities = tree.draw(np.array([0.0, 0.2, 0.3, 0.99]))
+    >>> slots, probabilities, tree.total
+    (array([0, 0, 2, 2]), array([0.25, 0.25, 0.75, 0.75]), 4)
+    """
+
+    def __init__(self, capacity: int) -> None:
+        sizes = [-(-capacity // _FAN_OUT)]
+        while sizes[0] > 1:
+            sizes.insert(0, -(-sizes[0] // _FAN_OUT))
+        self._offsets = np.cumsum([0, *sizes[:-1]]).astype(np.int64)
+        self._nodes = np.zeros(sum(sizes), np.int64)
+        self.leaves: UInt32 = np.zeros(capacity, np.uint32)
+
+    @property
+    def total(self) -> int:
+        """Exact sum of the masses."""
+        return int(self._nodes[0])
+
+    def write(self, slots: Int64, masses: Int64) -> None:
+        """Store `masses` in `slots`, in order."""
+        kernels.write(self._nodes, self._offsets, self.leaves, slots, masses)
+
+    def draw(self, uniforms: Float64) -> tuple[Int64, Float64]:
+        """Return the slots that `uniforms` (float64[b] in [0, 1)) fall on, and their probabilities."""
+        slots, probabilities = np.empty(len(uniforms), np.int64), np.empty(len(uniforms))
+        kernels.draw(self._nodes, self._offsets, self.leaves, uniforms, slots, probabilities)
+        return slots, probabilities
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the masses: the sums follow from them exactly."""
+        return {"leaves": self.leaves.copy()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        self.leaves[...] = state["leaves"]
+        kernels.rebuild(self._nodes, self._offsets, self.leaves)
+
+
+class ProportionalSampler:
+    """Exact prioritized sampling (Schaul et al. 2016): P(i) = code_i / sum, draws independent.
+
+    Parameters
+    ----------
+    capacity : int
+        Slots.
+    seed : numpy.random.SeedSequence
+        Of the draws.
+    bits, full_scale
+        As in `fixedpoint.PriorityFormat`.
+    """
+
+    def __init__(
+        self, capacity: int, seed: np.random.SeedSequence, *, bits: int = 32, full_scale: FullScale = "auto"
+    ) -> None:
+        self.format = PriorityFormat(bits=bits, full_scale=full_scale)
+        self.options: dict[str, Any] = {"bits": bits, "full_scale": full_scale}
+        self.stats: dict[str, int] = {}
+        self._source = uniform_sources.make("numpy", seed)
+        self._tree = SumTree(capacity)
+        self._n_valid = 0
+
+    @property
+    def codes(self) -> UInt32:
+        """Code stored for each slot, uint32[capacity]."""
+        return self._tree.leaves
+
+    def insert(self, slots: Int64, codes: Int64, *, at_maximum: bool) -> Int64:
+        """Write new transitions and return the codes stored."""
+        self._n_valid += int(np.count_nonzero(self._tree.leaves[slots] == 0))
+        self._tree.write(slots, codes)
+        return codes
+
+    def update(self, slots: Int64, codes: Int64) -> None:
+        """Write new codes."""
+        self._tree.write(slots, codes)
+
+    def rescale(self, n_halvings: int) -> None:
+        """Halve every stored code."""
+        slots = np.flatnonzero(self._tree.leaves)
+        self._tree.write(slots, halve(self._tree.leaves[slots].astype(np.int64), n_halvings))
+
+    def sample(self, batch_size: int) -> Draw:
+        """Draw in proportion to the codes."""
+        slots, probabilities = self._tree.draw(self._source.random(batch_size))
+        return Draw(slots, probabilities, self._n_valid, self._n_valid)
+
+    def law(self, n_samplings: int) -> Float64:
+        """Return the chance of each slot in one draw, float64[capacity]."""
+        return self._tree.leaves / self._tree.total
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tree and source."""
+        return {"tree": self._tree.state_dict(), "source": self._source.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        self._tree.load_state_dict(state["tree"])
+        self._n_valid = int(np.count_nonzero(self._tree.leaves))
+        self._source.load_state_dict(state["source"])

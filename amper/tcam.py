@@ -1,0 +1,283 @@
+"""A bit-true ternary content-addressable memory, and AMPER's searches as it carries them out.
+
+Stored bit-sliced: plane j holds bit j of every row, 64 rows a machine word. A search reads every row, as the
+match lines do. It is the reference: the index of `index.py` must find the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from amper.protocols import Float64, Int64, UInt32
+
+Words = npt.NDArray[np.uint64]
+Distance = Literal["value", "hamming"]
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+def cover(lo: int, hi: int) -> Iterator[tuple[int, int]]:
+    """Yield the ternary words that cover the codes lo .. hi, as (key, number of don't-care bits).
+
+    An arbitrary interval of W-bit codes needs up to 2 W - 2 of them.
+
+    Examples
+    --------
+    >>> list(cover(3, 12))
+    [(3, 0), (4, 2), (8, 2), (12, 0)]
+    """
+    while lo <= hi:
+        k = (lo & -lo).bit_length() - 1 if lo else hi.bit_length()
+        while (1 << k) > hi - lo + 1:
+            k -= 1
+        yield lo, k
+        lo += 1 << k
+
+
+class Tcam:
+    """Rows of `bits`-bit words with a valid bit each; rows not yet written never match.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows.
+    bits : int
+        Width of a word, 1..32.
+
+    Examples
+    --------
+    >>> tcam = Tcam(n_rows=8, bits=4)
+    >>> tcam.write(np.array([0, 3, 5]), np.array([4, 6, 12]))
+    >>> tcam.rows(tcam.search(key=4, care=0b1100))
+    array([0, 3])
+    """
+
+    def __init__(self, n_rows: int, bits: int) -> None:
+        if n_rows < 1:
+            raise ValueError(f"n_rows must be at least 1, got {n_rows!r}")
+        if not 1 <= bits <= 32:
+            raise ValueError(f"bits must lie in 1..32, got {bits!r}")
+        self.n_rows = n_rows
+        self.bits = bits
+        self._planes: Words = np.zeros((bits, -(-n_rows // 64)), np.uint64)
+        self._valid: Words = np.zeros(-(-n_rows // 64), np.uint64)
+
+    def write(self, rows: Int64, words: Int64) -> None:
+        """Write `words[i]` to `rows[i]`, in order; the last write to a row stays."""
+        rows, last = np.unique(np.asarray(rows, np.int64)[::-1], return_index=True)
+        values = np.asarray(words, np.uint64)[::-1][last]
+        word, bit = rows >> 6, np.uint64(1) << (rows & 63).astype(np.uint64)
+        np.bitwise_or.at(self._valid, word, bit)
+        for j in range(self.bits):
+            one = (values >> np.uint64(j)) & np.uint64(1) == 1
+            np.bitwise_and.at(self._planes[j], word[~one], ~bit[~one])
+            np.bitwise_or.at(self._planes[j], word[one], bit[one])
+
+    def search(self, key: int, care: int) -> Words:
+        """Return the match lines: rows whose word agrees with `key` on every care bit.
+
+        Returns
+        -------
+        uint64[ceil(n_rows / 64)]
+            One bit a row, row 0 lowest.
+
+        Raises
+        ------
+        ValueError
+            If `care` has bits beyond the word width.
+        """
+        if care >> self.bits:
+            raise ValueError(f"care must fit in {self.bits} bits, got {care:#x}")
+        match = self._valid.copy()
+        for j in range(self.bits):
+            if (care >> j) & 1:
+                match &= self._planes[j] if (key >> j) & 1 else ~self._planes[j]
+        return match
+
+    def search_range(self, lo: int, hi: int) -> Words:
+        """Return the match lines of the codes lo .. hi: one search a covering word, results OR-ed."""
+        match = np.zeros_like(self._valid)
+        everything = (1 << self.bits) - 1
+        for key, k in cover(lo, hi):
+            match |= self.search(key, everything & ~((1 << k) - 1))
+        return match
+
+    def nearest(self, key: int, n: int, distance: Distance = "value") -> Int64:
+        """Return the rows of `n` best-match searches, each masking the row just found, in that order.
+
+        Parameters
+        ----------
+        key : int
+            Compared word.
+        n : int
+            Searches; at most the number of valid rows take part.
+        distance : {"value", "hamming"}
+            abs(word - key), or the number of differing bits, which is what a TCAM's match line senses.
+
+        Returns
+        -------
+        int64[min(n, valid)]
+            Nearest first; among equals the lowest row.
+        """
+        valid = self.rows(self._valid)
+        if distance == "value":
+            far = np.abs(self.words()[valid] - key)
+        else:
+            far = sum(
+                (
+                    _bits(self._planes[j] ^ (_ALL if (key >> j) & 1 else np.uint64(0)), self.n_rows)[valid]
+                    for j in range(self.bits)
+                ),
+                start=np.zeros(len(valid), np.int64),
+            )
+        return valid[np.argsort(far, kind="stable")[:n]]
+
+    def words(self) -> Int64:
+        """Return the stored words, int64[n_rows], as read from the planes; 0 in rows not written."""
+        total = np.zeros(self.n_rows, np.int64)
+        for j in range(self.bits):
+            total |= _bits(self._planes[j] & self._valid, self.n_rows).astype(np.int64) << j
+        return total
+
+    def rows(self, match: Words) -> Int64:
+        """Return the rows whose match line is up, ascending."""
+        return np.flatnonzero(_bits(match, self.n_rows)).astype(np.int64)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return planes and valid bits."""
+        return {"planes": self._planes.copy(), "valid": self._valid.copy()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        self._planes[...] = state["planes"]
+        self._valid[...] = state["valid"]
+
+
+def _bits(words: Words, n: int) -> npt.NDArray[np.uint8]:
+    """Return the first `n` bits of little-endian words as uint8[n]."""
+    return np.unpackbits(words.astype("<u8").view(np.uint8), bitorder="little")[:n]
+
+
+class TcamSearch:
+    """AMPER's searches on a `Tcam`, row for row as the hardware does them.
+
+    Parameters
+    ----------
+    capacity : int
+        Rows.
+    bits : int
+        Width of a code, 4..32.
+    distance : {"value", "hamming"}
+        What nearest means.
+    unique : bool
+        For `find_nearest`: a slot found for two groups stands in the CSP once.
+    """
+
+    def __init__(
+        self, capacity: int, bits: int, *, distance: Distance = "value", unique: bool = False
+    ) -> None:
+        self.tcam = Tcam(capacity, bits)
+        self._distance: Distance = distance
+        self._unique = unique
+        self._codes = np.zeros(capacity, np.uint32)
+        self.n_valid = 0
+        self.code_sum = 0
+        self._slots = np.empty(0, np.int64)
+        self._groups = np.empty(0, np.int64)
+
+    @property
+    def codes(self) -> UInt32:
+        """Stored codes, uint32[capacity]; 0 where nothing was written."""
+        return self._codes.copy()
+
+    def read(self, slots: Int64) -> Int64:
+        """Return the codes of `slots`, int64."""
+        return self._codes[slots].astype(np.int64)
+
+    def write(self, slots: Int64, codes: Int64) -> None:
+        """Store codes (>= 1) in distinct slots."""
+        before = self.read(slots)
+        self.n_valid += int(np.count_nonzero(before == 0))
+        self.code_sum += int(np.sum(codes)) - int(np.sum(before))
+        self._codes[slots] = codes
+        self.tcam.write(slots, codes)
+
+    def find_ranges(self, rows: Int64, *, unique: bool = False) -> int:
+        """Fill `n_matches` of range searches; return |CSP| of their union."""
+        found = []
+        for row in rows:
+            found.append(self.tcam.rows(self.tcam.search_range(int(row[2]), int(row[3]))))
+            row[6] = len(found[-1])
+        order = np.argsort(rows[:, 2], kind="stable") if unique else np.arange(len(rows))
+        return self._gather([found[i] for i in order], rows[order, 0], unique)
+
+    def find_nearest(self, queries: Int64, scale: float, rows: Int64) -> tuple[int, int]:
+        """Count each group and find its nearest codes; return (searches written to `rows`, |CSP|)."""
+        n_rows, found = 0, []
+        top = (1 << self.tcam.bits) - 1
+        for query in queries:
+            key = int(query[1])
+            count = len(self.tcam.rows(self.tcam.search_range(int(query[2]), int(query[3]))))
+            rows[n_rows] = query
+            rows[n_rows, 6] = count
+            n_rows += 1
+            n_neighbours = min(int(np.floor(scale * key * count + 0.5)), self.n_valid)
+            found.append(self.tcam.nearest(key, n_neighbours, self._distance))
+            if n_neighbours:
+                far = int(np.max(np.abs(self.read(found[-1]) - key)))
+                rows[n_rows] = query
+                rows[n_rows, 2:7] = (max(key - far, 0), min(key + far, top), n_neighbours, 0, n_neighbours)
+                n_rows += 1
+        return n_rows, self._gather(found, queries[:, 0], self._unique)
+
+    def _gather(self, found: list[Int64], groups: Int64, unique: bool) -> int:
+        self._slots = np.concatenate([*found, np.empty(0, np.int64)])
+        self._groups = np.repeat(groups, [len(f) for f in found])
+        if unique:
+            self._slots, first = np.unique(self._slots, return_index=True)
+            self._groups = self._groups[first]
+        return len(self._slots)
+
+    def draw(self, n_csp: int, uniforms: Float64) -> tuple[Int64, Int64]:
+        """Draw uniformly from the CSP found last: slots and groups."""
+        rank = np.minimum((uniforms * n_csp).astype(np.int64), n_csp - 1)
+        return self._slots[rank], self._groups[rank]
+
+    def draw_valid(self, uniforms: Float64) -> Int64:
+        """Draw uniformly from all slots that hold a code."""
+        valid = np.flatnonzero(self._codes)
+        return valid[np.minimum((uniforms * len(valid)).astype(np.int64), len(valid) - 1)]
+
+    def multiplicity(self, slots: Int64) -> Int64:
+        """Return how often each slot stands in the CSP found last."""
+        return np.bincount(self._slots, minlength=len(self._codes))[slots]
+
+    def members(self) -> tuple[Int64, Int64]:
+        """Return slots and groups of the CSP found last, as a multiset."""
+        return self._slots.copy(), self._groups.copy()
+
+    def new_tally(self) -> Float64:
+        """Return an empty tally for `tally`."""
+        return np.zeros(len(self._codes))
+
+    def tally(self, total: Float64, weight: float) -> None:
+        """Add `weight` for every entry of the CSP found last."""
+        total += weight * np.bincount(self._slots, minlength=len(total))
+
+    def tallied(self, total: Float64) -> Float64:
+        """Return a tally by slot, float64[capacity]."""
+        return total
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what makes the next draws repeat."""
+        return {"codes": self._codes.copy(), **self.tcam.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        self._codes[...] = state["codes"]
+        self.n_valid = int(np.count_nonzero(self._codes))
+        self.code_sum = int(np.sum(self._codes, dtype=np.int64))
+        self.tcam.load_state_dict(state)
