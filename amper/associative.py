@@ -135,7 +135,7 @@ class AmperSampler:
         self._largest = 0
         self._updated = CodeCounts(bits) if self._quantile is not None else None
         self._is_updated = np.zeros(capacity if self._updated else 0, bool)
-        self._full, self._low, self._width = 0, np.empty(0), np.empty(0)
+        self._full, self._edges = 0, np.empty(0)
         m = self._groups.n_groups
         self._queries = np.empty((m, 8), np.int64)
         self._rows = np.empty(((1 + max_redraws) * 2 * m, 8), np.int64)
@@ -153,7 +153,8 @@ class AmperSampler:
 
     def insert(self, slots: Int64, codes: Int64, *, at_maximum: bool) -> Int64:
         """Write new transitions and return the codes stored: F - 1 for those at the maximum."""
-        self._largest = max(self._largest, int(codes.max()))
+        if not (at_maximum and self._largest):  # a maximum in use was written before, as an update
+            self._largest = max(self._largest, int(codes.max()))
         self._forget(slots)
         if at_maximum:
             self._set_full_scale()
@@ -247,7 +248,7 @@ class AmperSampler:
         self._set_full_scale()
         used, n_csp, attempt = 0, 0, 0
         for attempt in range(1 + self._max_redraws):
-            uniforms = self._source.random(2 * len(self._low))
+            uniforms = self._source.random(2 * self._groups.n_groups)
             n_rows, n_csp = self._attempt(uniforms, attempt, self._rows[used:])
             used += n_rows
             if n_csp >= self._min_csp:
@@ -257,10 +258,10 @@ class AmperSampler:
     def _attempt(self, uniforms: Float64, attempt: int, rows: Int64) -> tuple[int, int]:
         top = self.format.top
         if self._variant == "k":
-            group_queries(uniforms, self._low, self._width, top, attempt, self._queries)
-            return self._search.find_nearest(self._queries, self._lam / self._full, rows)
+            group_queries(uniforms, self._edges, top, attempt, self._queries)
+            return self._search.find_nearest(self._queries, self._lam, self._full, rows)
         n_rows = range_queries(
-            uniforms, self._low, self._width, self._full, self._lam, self._match,
+            uniforms, self._edges, self._full, self._lam, self._match,
             self._groups.octave, top, self._quantile is not None, attempt, rows,
         )  # fmt: skip
         return n_rows, self._search.find_ranges(rows[:n_rows], unique=self._unique)
@@ -272,7 +273,7 @@ class AmperSampler:
         full = aligned_full_scale(v_max, self._groups, self._lam, self.format.bits)
         if full != self._full:
             self._full = full
-            self._low, self._width = self._groups.edges(float(full))
+            self._edges = self._groups.edges(full)
 
     def _forget(self, slots: Int64) -> None:
         """Take the codes of `slots` out of the quantile of updated codes."""

@@ -48,7 +48,7 @@ class CandidateSearch(Protocol):
         """Fill `n_matches` of range searches; return |CSP| of their union."""
         ...
 
-    def find_nearest(self, queries: Int64, scale: float, rows: Int64) -> tuple[int, int]:
+    def find_nearest(self, queries: Int64, lam: float, full: int, rows: Int64) -> tuple[int, int]:
         """Count each group and find its nearest codes; return (searches written to `rows`, |CSP|)."""
         ...
 
@@ -109,10 +109,9 @@ class LinearGroups:
         """The `n_groups` option that makes these."""
         return int(self.n_groups)
 
-    def edges(self, full: float) -> tuple[Float64, Float64]:
-        """Return low[m] and width[m] of the groups below `full`, ascending, in codes."""
-        width = full / self.n_groups
-        return width * np.arange(self.n_groups, dtype=np.float64), np.full(self.n_groups, width, np.float64)
+    def edges(self, full: int) -> Float64:
+        """Return where the groups begin and the last one ends, float64[m + 1], ascending, in codes."""
+        return np.arange(self.n_groups + 1) * full / self.n_groups
 
     @property
     def widest(self) -> float:
@@ -149,14 +148,13 @@ class OctaveGroups:
         """Groups in all."""
         return self.n_octaves * self.n_parts + 1
 
-    def edges(self, full: float) -> tuple[Float64, Float64]:
-        """Return low[m] and width[m] of the groups below `full`, ascending, in codes."""
-        low, width = [0.0], [full / 2**self.n_octaves]
+    def edges(self, full: int) -> Float64:
+        """Return where the groups begin and the last one ends, float64[m + 1], ascending, in codes."""
+        edges = [0.0]
         for j in reversed(range(self.n_octaves)):
-            part = full / 2 ** (j + 1) / self.n_parts
-            low += [full / 2 ** (j + 1) + part * i for i in range(self.n_parts)]
-            width += [part] * self.n_parts
-        return np.array(low), np.array(width)
+            low = full / 2 ** (j + 1)
+            edges += [low + low * i / self.n_parts for i in range(self.n_parts)]
+        return np.array([*edges, float(full)])
 
     @property
     def widest(self) -> float:

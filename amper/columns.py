@@ -84,7 +84,7 @@ def _convert(field: Field, array: Array) -> Array:
     elif target.kind == "b" and array.dtype.kind in "iu":
         if array.size and not np.isin(array, (0, 1)).all():
             raise ValueError(
-                f"{field.name} must hold True or False, got {array.flat[int(np.argmax(array > 1))]!r}"
+                f"{field.name} must hold True or False, got {int(array[~np.isin(array, (0, 1))].flat[0])}"
             )
     elif not np.can_cast(array.dtype, target, "same_kind"):
         raise TypeError(f"{field.name} must be convertible to {target}, got dtype {array.dtype}")

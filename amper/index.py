@@ -102,11 +102,11 @@ class CodeIndex:
         self._ties = _NO_TIES
         return int(kernels.find_ranges(self._state, rows, unique, self._spans))
 
-    def find_nearest(self, queries: Int64, scale: float, rows: Int64) -> tuple[int, int]:
+    def find_nearest(self, queries: Int64, lam: float, full: int, rows: Int64) -> tuple[int, int]:
         """Count each group and find its nearest codes; return (searches written to `rows`, |CSP|)."""
         self._spans = np.empty((len(queries), 3), np.int64)
         n_rows, n_csp, self._ties = kernels.find_nearest(
-            self._state, queries, scale, self._top, rows, self._spans
+            self._state, queries, lam, full, self._top, rows, self._spans
         )
         return int(n_rows), int(n_csp)
 

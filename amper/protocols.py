@@ -100,7 +100,7 @@ class Sampler(Protocol):
         ...
 
     def insert(self, slots: Int64, codes: Int64, *, at_maximum: bool) -> Int64:
-        """Write new transitions and return the codes stored.
+        """Write new transitions and return the codes stored. Slots fill in ascending order, without gaps.
 
         `at_maximum` says that `codes` are the largest code in use, as new transitions get by default.
         """

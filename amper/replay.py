@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from amper import columns as checks
-from amper import samplers, state
+from amper import samplers
 from amper._kernels.fixedpoint import encode_update
 from amper.protocols import Int64, Sink, TraceHeader
+from amper.state import flatten, read_npz, unflatten, write_npz
 from amper.storage import RowStorage, parse_fields
-from amper.trace import read_npz, write_npz
 
 FORMAT_VERSION = 1
 _SAMPLED = 1
@@ -395,7 +395,7 @@ class ReplayBuffer:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole buffer as one .npz: temporary file first, then renamed into place."""
-        values, arrays = state.flatten(self.state_dict())
+        values, arrays = flatten(self.state_dict())
         write_npz(Path(path), json.dumps({"version": FORMAT_VERSION, "kind": "replay", **values}), arrays)
 
     @classmethod
@@ -412,7 +412,7 @@ class ReplayBuffer:
         header, arrays = read_npz(Path(path), "a replay written by ReplayBuffer.save", FORMAT_VERSION)
         if header.get("kind") != "replay":
             raise ValueError(f"path must name a replay written by ReplayBuffer.save, got {str(path)!r}")
-        d = state.unflatten(header, arrays)
+        d = unflatten(header, arrays)
         config = dict(d["config"])
         buffer = cls(config.pop("capacity"), config.pop("fields"), sink=sink, **config)
         buffer.load_state_dict(d)

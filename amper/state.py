@@ -1,8 +1,13 @@
-"""Nested state dictionaries as flat arrays and one JSON object, for files without pickles."""
+"""State as files without pickles: nested dictionaries as flat arrays and one JSON header, in one .npz."""
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
+import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,3 +48,33 @@ def unflatten(values: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[st
             place = place.setdefault(parent, {})
         place[name] = array
     return nested
+
+
+def write_npz(path: Path, header: str, arrays: dict[str, Array]) -> None:
+    """Write arrays and a JSON header to `path` atomically, compressed, without pickles."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez_compressed(file, header=np.frombuffer(header.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_npz(path: Path, what: str, version: int) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Read what `write_npz` wrote; ValueError names `what` the file must be."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
+        header = json.loads(arrays.pop("header").tobytes().decode())
+        found = int(header["version"])
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"path must name {what}, got {str(path)!r}: {error}") from error
+    if found > version:
+        raise ValueError(
+            f"path must name {what} of version <= {version}, got version {found}; upgrade this package"
+        )
+    return header, arrays

@@ -94,19 +94,32 @@ class RowStorage:
             end += field.n_bytes
         self.row_bytes = -(-end // 8) * 8
         self._rows = np.zeros((capacity, self.row_bytes), np.uint8)
+        self._offsets = offsets
+        self._views = self._make_views()
+        self._layout = np.array([(offsets[f.name], f.n_bytes, 0) for f in fields], np.int64)
+        self._terminated_at = offsets.get("terminated", -1)
+        self._plans: dict[int, tuple[Int64, int, list[tuple[str, tuple[int, ...], np.dtype[Any], int]]]] = {}
+
+    def _make_views(self) -> dict[str, Array]:
+        """Return each column as a strided view of the rows."""
         record = np.dtype(
             {
                 "names": list(self.fields),
-                "formats": [(f.dtype, f.shape) for f in fields],
-                "offsets": [offsets[f.name] for f in fields],
+                "formats": [(f.dtype, f.shape) for f in self.fields.values()],
+                "offsets": [self._offsets[name] for name in self.fields],
                 "itemsize": self.row_bytes,
             }
         )
         records = self._rows.reshape(-1).view(record)
-        self._views = {name: records[name] for name in self.fields}
-        self._layout = np.array([(offsets[f.name], f.n_bytes, 0) for f in fields], np.int64)
-        self._terminated_at = offsets.get("terminated", -1)
-        self._plans: dict[int, tuple[Int64, int, list[tuple[str, tuple[int, ...], np.dtype[Any], int]]]] = {}
+        return {name: records[name] for name in self.fields}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the views behind: a copy must see its own rows."""
+        return {name: value for name, value in self.__dict__.items() if name != "_views"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._views = self._make_views()
 
     def write(self, slots: Int64 | slice, columns: Mapping[str, Array]) -> None:
         """Write columns of k rows each, already checked, to `slots`."""

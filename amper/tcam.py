@@ -214,7 +214,7 @@ class TcamSearch:
         order = np.argsort(rows[:, 2], kind="stable") if unique else np.arange(len(rows))
         return self._gather([found[i] for i in order], rows[order, 0], unique)
 
-    def find_nearest(self, queries: Int64, scale: float, rows: Int64) -> tuple[int, int]:
+    def find_nearest(self, queries: Int64, lam: float, full: int, rows: Int64) -> tuple[int, int]:
         """Count each group and find its nearest codes; return (searches written to `rows`, |CSP|)."""
         n_rows, found = 0, []
         top = (1 << self.tcam.bits) - 1
@@ -224,7 +224,7 @@ class TcamSearch:
             rows[n_rows] = query
             rows[n_rows, 6] = count
             n_rows += 1
-            n_neighbours = min(int(np.floor(scale * key * count + 0.5)), self.n_valid)
+            n_neighbours = min(int(np.floor(lam * key / full * count + 0.5)), self.n_valid)
             found.append(self.tcam.nearest(key, n_neighbours, self._distance))
             if n_neighbours:
                 far = int(np.max(np.abs(self.read(found[-1]) - key)))

@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tempfile
-import zipfile
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amper.protocols import SEARCH_COLUMNS, Array, Draw, Int64, TraceHeader
+from amper.state import read_npz, write_npz
 
 __all__ = ["FORMAT_VERSION", "OpKind", "Trace", "TraceHeader"]
 
@@ -412,33 +411,3 @@ class Trace:
         for i, op in enumerate(self.ops):
             kind = OpKind(int(op["kind"]))
             yield kind, int(op["first"]) if kind is OpKind.SAMPLE else i
-
-
-def write_npz(path: Path, header: str, arrays: dict[str, Array]) -> None:
-    """Write arrays and a JSON header to `path` atomically, compressed, without pickles."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, header=np.frombuffer(header.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def read_npz(path: Path, what: str, version: int) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Read what `write_npz` wrote; ValueError names `what` the file must be."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        header = json.loads(arrays.pop("header").tobytes().decode())
-        found = int(header["version"])
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"path must name {what}, got {str(path)!r}: {error}") from error
-    if found > version:
-        raise ValueError(
-            f"path must name {what} of version <= {version}, got version {found}; upgrade this package"
-        )
-    return header, arrays

@@ -27,15 +27,15 @@ def _block_bits(width, dithered, u):
 
 
 @njit(cache=True)
-def range_queries(uniforms, low, width, full, lam, match, octave, top, open_top, attempt, rows):
+def range_queries(uniforms, edges, full, lam, match, octave, top, open_top, attempt, rows):
     """Write one range search a group and return how many there are.
 
     Parameters
     ----------
     uniforms : float64[2 m]
         For each group: its representative, its dither.
-    low, width : float64[m]
-        The groups, in codes.
+    edges : float64[m + 1]
+        Where the groups begin and the last one ends, in codes.
     full : int
         F, the groups' full scale, in codes.
     lam : float
@@ -55,9 +55,10 @@ def range_queries(uniforms, low, width, full, lam, match, octave, top, open_top,
         Searches; columns group, key, lo, hi, n_neighbours, n_ternary_words, n_matches, attempt.
     """
     n = 0
-    for g in range(low.shape[0]):
-        key = min(np.int64(low[g] + uniforms[2 * g] * width[g]), top)
-        radius = lam * key * width[g] / full
+    for g in range(edges.shape[0] - 1):
+        width = edges[g + 1] - edges[g]
+        key = min(np.int64(edges[g] + uniforms[2 * g] * width), top)
+        radius = lam * key * width / full
         dither = uniforms[2 * g + 1]
         if octave and 2.0 * radius < 1.0:
             if dither >= 2.0 * radius:
@@ -82,11 +83,11 @@ def range_queries(uniforms, low, width, full, lam, match, octave, top, open_top,
 
 
 @njit(cache=True)
-def group_queries(uniforms, low, width, top, attempt, rows):
+def group_queries(uniforms, edges, top, attempt, rows):
     """Write one count search a group: its representative V, and its own codes as lo .. hi."""
-    for g in range(low.shape[0]):
-        key = min(np.int64(low[g] + uniforms[2 * g] * width[g]), top)
-        lo = np.int64(np.ceil(low[g]))
-        hi = min(np.int64(np.ceil(low[g] + width[g])) - 1, top)
+    for g in range(edges.shape[0] - 1):
+        key = min(np.int64(edges[g] + uniforms[2 * g] * (edges[g + 1] - edges[g])), top)
+        lo = np.int64(np.ceil(edges[g]))
+        hi = min(np.int64(np.ceil(edges[g + 1])) - 1, top)
         rows[g, 0], rows[g, 1], rows[g, 2], rows[g, 3] = g, key, lo, hi
         rows[g, 4], rows[g, 5], rows[g, 6], rows[g, 7] = 0, cover_words(lo, hi), 0, attempt

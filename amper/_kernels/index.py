@@ -192,15 +192,15 @@ def _radius(counts, key, n_neighbours, top):
 
 
 @njit(cache=True)
-def find_nearest(state, queries, scale, top, rows, spans):
+def find_nearest(state, queries, lam, full, top, rows, spans):
     """Form the CSP of AMPER-k: for each group its count C, then its N nearest entries.
 
     Parameters
     ----------
     queries : int64[m, 8]
         group, key V, lo, hi (the group's codes), -, ternary words of that range, -, attempt.
-    scale : float
-        lambda / F, so that N = floor(scale * V * C + 1/2).
+    lam, full : float, int
+        lambda and F: N = floor(lambda V / F C + 1/2).
     top : int
         Largest code.
     rows : int64[2 m, 8]
@@ -227,7 +227,7 @@ def find_nearest(state, queries, scale, top, rows, spans):
         rows[n_rows] = queries[i]
         rows[n_rows, 6] = count
         n_rows += 1
-        n_neighbours = min(np.int64(np.floor(scale * key * count + 0.5)), meta[0])
+        n_neighbours = min(np.int64(np.floor(lam * key / full * count + 0.5)), meta[0])
         spans[i, 0], spans[i, 1], spans[i, 2] = 0, 0, group
         if n_neighbours == 0:
             continue
@@ -253,7 +253,7 @@ def find_nearest(state, queries, scale, top, rows, spans):
             continue
         below, above = queries[i, 1] - distance[i], queries[i, 1] + distance[i]
         n_below = counts[leaf + below] if below >= 0 else 0
-        n_above = counts[leaf + above] if above <= top else 0
+        n_above = counts[leaf + above] if below < above <= top else 0
         slots = np.empty(n_below + n_above, np.int64)
         for j in range(n_below):
             slots[j] = arena[start[below] + j]

@@ -1,0 +1,82 @@
+"""A replay as a Python list, and a trace's matches by looking at every row."""
+
+import math
+
+import numpy as np
+
+
+class NaiveReplay:
+    """Transitions by id; what ReplayBuffer stores, slowly."""
+
+    def __init__(self, capacity, alpha=0.6, eps=1e-6):
+        self.capacity, self.alpha, self.eps = capacity, alpha, eps
+        self.rows, self.priority, self.largest, self.stale = {}, {}, None, 0
+        self.n = 0
+
+    def add(self, rows, priorities=None):
+        ids = []
+        default = 1.0 if self.largest is None else self.largest
+        for i, row in enumerate(rows):
+            priority = default if priorities is None else priorities[i] + self.eps
+            self.rows[self.n], self.priority[self.n] = row, priority
+            self.rows.pop(self.n - self.capacity, None)
+            self.priority.pop(self.n - self.capacity, None)
+            ids.append(self.n)
+            self.n += 1
+        if priorities is not None and len(rows):
+            seen = max(priorities) + self.eps
+            self.largest = seen if self.largest is None else max(self.largest, seen)
+        return ids
+
+    def update(self, ids, priorities):
+        written = set()
+        for i, p in zip(ids, priorities, strict=True):
+            if i not in self.rows:
+                self.stale += 1
+                continue
+            self.priority[i] = p + self.eps
+            seen = p + self.eps
+            self.largest = seen if self.largest is None else max(self.largest, seen)
+            written.add(i)
+        return len(written)
+
+    def mass(self, i):
+        return self.priority[i] ** self.alpha
+
+
+def code_of(mass, scale, bits):
+    """Return the fixed-point code of a mass: rounded half up, 1 .. 2**bits - 1."""
+    top = 2**bits - 1
+    return min(max(math.floor(mass / scale * top + 0.5), 1), top)
+
+
+def match_counts(trace, rows_per_array, n_banks, mapping, hamming=False):
+    """Return matches per bank of every search, by looking at every row for each."""
+    n_arrays = -(-trace.header.n_rows // rows_per_array)
+    codes = {}
+    result = np.zeros((len(trace.searches), n_banks), int)
+    for op in trace.ops:
+        if op["kind"] != 2:
+            for w in trace.writes[op["first"] : op["first"] + op["count"]]:
+                codes[int(w["slot"])] = int(w["code"])
+            continue
+        sample = trace.samples[op["first"]]
+        for s in range(sample["first_search"], sample["first_search"] + sample["n_searches"]):
+            row = trace.searches[s]
+            key, n = int(row["key"]), int(row["n_neighbours"])
+            if n == 0:
+                slots = [i for i, q in codes.items() if row["lo"] <= q <= row["hi"]]
+            else:
+                slots = _nearest(codes, key, n, hamming)
+            for slot in slots:
+                array = slot // rows_per_array
+                bank = array % n_banks if mapping == "interleaved" else array // -(-n_arrays // n_banks)
+                result[s, bank] += 1
+    return result
+
+
+def _nearest(codes, key, n, hamming):
+    def far(slot):
+        return (codes[slot] ^ key).bit_count() if hamming else abs(codes[slot] - key)
+
+    return sorted(codes, key=lambda slot: (far(slot), slot))[:n]
