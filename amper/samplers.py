@@ -5,6 +5,7 @@ A sampler keeps codes by slot and returns slots. See `protocols.Sampler`; `repla
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from amper import urng as uniform_sources
 from amper.associative import AmperSampler
 from amper.fixedpoint import FullScale, PriorityFormat, convert, halve
 from amper.proportional import ProportionalSampler
-from amper.protocols import Draw, Float64, Int64, Sampler, Sink, UInt32
+from amper.protocols import Draw, Float64, Int64, Sampler, UInt32
 from amper.trace import OpKind, Trace
 
 Factory = Callable[..., Sampler]
@@ -155,27 +156,51 @@ def _option_names(factory: Factory) -> list[str]:
     return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "variant"]
 
 
-def replay_trace(trace: Trace, sampler: Sampler, sink: Sink) -> None:
-    """Put the writes and batch sizes of `trace` through `sampler`, recording what it does in `sink`."""
-    ops, writes, largest = trace.ops, trace.writes, 0
-    from_bits, to_bits = trace.header.bits, sampler.format.bits
-    for kind, actor, first, count in ops:
-        if kind == OpKind.SAMPLE:
-            sink.record_sample(sampler.sample(int(count)), int(actor))
-            continue
-        if actor < 0:
-            sampler.rescale(-int(actor))
-            largest = int(halve(np.array([largest]), -int(actor))[0])
-            stored = np.flatnonzero(sampler.codes)
-            sink.record_update(stored, sampler.codes[stored], int(actor))
-            continue
-        rows = writes[first : first + count]
-        recorded = rows["code"].astype(np.int64)
-        slots, codes = rows["slot"].copy(), convert(recorded, from_bits, to_bits)
-        if kind == OpKind.INSERT:
-            at_maximum = bool(recorded.min() >= largest)
-            sink.record_insert(slots, sampler.insert(slots, codes, at_maximum=at_maximum), int(actor))
-        else:
-            sampler.update(slots, codes)
-            sink.record_update(slots, codes, int(actor))
-        largest = max(largest, int(recorded.max()))
+def replay_trace(
+    trace: Trace, name: str, *, seed: int | None = None, **options: Any
+) -> tuple[Trace, Sampler]:
+    """Put the writes and batch sizes of `trace` through another sampler; return its trace, and it.
+
+    `Trace.replay` is this without the sampler; the sampler, as it is at the end, tells the law it samples by.
+    """
+    header = trace.header
+    seed = header.seed if seed is None else seed
+    sampler = make(name, header.n_rows, seed=seed, **options)
+    result = Trace()
+    result.begin(
+        dataclasses.replace(
+            header,
+            bits=sampler.format.bits,
+            sampler=name,
+            options=sampler.options,
+            seed=seed,
+            source=f"replay of {header.sampler}: {header.source}",
+        )
+    )
+    largest = 0
+    for op in range(len(trace)):
+        largest = _replay_op(trace, op, sampler, result, largest)
+    return result, sampler
+
+
+def _replay_op(trace: Trace, op: int, sampler: Sampler, sink: Trace, largest: int) -> int:
+    """Put op number `op` through `sampler`; return the largest code recorded so far."""
+    kind, actor, first, count = (int(value) for value in trace.ops[op])
+    if kind == OpKind.SAMPLE:
+        sink.record_sample(sampler.sample(count), actor)
+        return largest
+    if actor < 0:
+        sampler.rescale(-actor)
+        stored = np.flatnonzero(sampler.codes)
+        sink.record_update(stored, sampler.codes[stored], actor)
+        return int(halve(np.array([largest]), -actor)[0])
+    rows = trace.writes[first : first + count]
+    recorded = rows["code"].astype(np.int64)
+    slots, codes = rows["slot"].copy(), convert(recorded, trace.header.bits, sampler.format.bits)
+    if kind == OpKind.INSERT:
+        at_maximum = bool(recorded.min() >= largest)
+        sink.record_insert(slots, sampler.insert(slots, codes, at_maximum=at_maximum), actor)
+    else:
+        sampler.update(slots, codes)
+        sink.record_update(slots, codes, actor)
+    return max(largest, int(recorded.max()))

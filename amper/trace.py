@@ -306,21 +306,7 @@ class Trace:
         """
         from amper import samplers
 
-        seed = self.header.seed if seed is None else seed
-        target = samplers.make(sampler, self.header.n_rows, seed=seed, **options)
-        result = Trace()
-        result.begin(
-            dataclasses.replace(
-                self.header,
-                bits=target.format.bits,
-                sampler=sampler,
-                options=target.options,
-                seed=seed,
-                source=f"replay of {self.header.sampler}: {self.header.source}",
-            )
-        )
-        samplers.replay_trace(self, target, result)
-        return result
+        return samplers.replay_trace(self, sampler, seed=seed, **options)[0]
 
     def window(self, first: int, last: int) -> Trace:
         """Return ops `first .. last` (exclusive) as a trace of their own.
