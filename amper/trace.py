@@ -20,7 +20,7 @@ import numpy.typing as npt
 from amper.protocols import SEARCH_COLUMNS, Array, Draw, Int64, TraceHeader
 from amper.state import read_npz, write_npz
 
-__all__ = ["FORMAT_VERSION", "OpKind", "Trace", "TraceHeader"]
+__all__ = ["FORMAT_VERSION", "Draw", "OpKind", "Trace", "TraceHeader"]
 
 FORMAT_VERSION = 1
 
@@ -252,6 +252,10 @@ class Trace:
             raise ValueError(f"mapping must be 'interleaved' or 'contiguous', got {mapping!r}")
         if per not in ("bank", "array"):
             raise ValueError(f"per must be 'bank' or 'array', got {per!r}")
+        beyond = self.writes["slot"] >= self.header.n_rows
+        if beyond.any() or (self.writes["slot"] < 0).any():
+            slot = int(self.writes["slot"][np.argmax(beyond | (self.writes["slot"] < 0))])
+            raise ValueError(f"trace must write slots 0 .. {self.header.n_rows - 1}, got {slot}")
         n_arrays = -(-self.header.n_rows // rows_per_array)
         if per == "array":
             column_of_array = np.arange(n_arrays)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import amper
 from amper import samplers
-from amper.trace import OpKind, Trace
+from amper.trace import OpKind, Trace, TraceHeader
 from tests.naive import replay as naive
 
 
@@ -180,3 +180,11 @@ def test_a_rescale_is_recorded_as_writes_of_every_row():
     rescales = trace.ops[trace.ops["actor"] < 0]
     assert -rescales["actor"].sum() == buffer.stats["rescales"] > 0
     assert np.all(rescales["kind"] == OpKind.UPDATE)
+
+
+def test_a_trace_that_writes_beyond_its_rows_has_no_profile():
+    trace = Trace()
+    trace.begin(TraceHeader(n_rows=4, row_bytes=8, bits=8, sampler="per", options={}, seed=0))
+    trace.record_insert(np.array([0, 7]), np.array([1, 1]))
+    with pytest.raises(ValueError, match=r"trace must write slots 0 \.\. 3, got 7"):
+        trace.match_counts(4, 1)

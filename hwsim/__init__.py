@@ -1,0 +1,24 @@
+"""Time and energy of the hardware that could have served a replay: sees traces, never samplers."""
+
+from __future__ import annotations
+
+from hwsim import machines
+from hwsim.closedform import NotApplicableError
+from hwsim.ledger import LedgerError
+from hwsim.machines import make as machine
+from hwsim.report import Report
+from hwsim.simulate import simulate
+from hwsim.technology import technologies, technology
+from hwsim.traces import synthetic_trace
+
+__all__ = [
+    "LedgerError",
+    "NotApplicableError",
+    "Report",
+    "machine",
+    "machines",
+    "simulate",
+    "synthetic_trace",
+    "technologies",
+    "technology",
+]

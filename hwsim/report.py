@@ -1,0 +1,95 @@
+"""What a simulation says: latency an op, makespan, energy, area, and where time and energy went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim import units
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One trace on one machine.
+
+    Parameters
+    ----------
+    machine : mapping
+        What the machine was made with, its `name` included.
+    fidelity, arrivals : str
+        How it was simulated.
+    latency_fs : mapping of int64[k]
+        By kind (`sample`, `update`, `insert`, `fetch`), in trace order. A fetch gathers the rows of the
+        sampling before it and is no part of the sampling's latency.
+    makespan_fs : int
+        From the start of the first op to the end of the last.
+    energy_aj : int or None
+        Sum over the components whose energy is modelled; None where none is.
+    energy_by_kind_aj : mapping of int or None
+        The same, by kind; fetches carry none.
+    area_um2 : float or None
+        Sum over the components whose area is modelled; None where none is.
+    breakdown : mapping
+        By component: `busy_fs` (at least one unit works), `stalled_fs` (none works, one waits), `idle_fs`,
+        together the makespan; `stalls` by cause; `energy_aj`, `area_um2`; `n_units`, `unit_busy_fs` (working
+        time added over units).
+    sample_phases : mapping of int64[k]
+        Each sampling's latency split along its critical path, femtoseconds; phases add up to the latency.
+    n_dropped : int
+        Matches lost in a full candidate-set buffer.
+    not_covered : tuple of str
+        What the numbers leave out.
+    """
+
+    machine: Mapping[str, Any]
+    fidelity: str
+    arrivals: str
+    latency_fs: Mapping[str, Int64]
+    makespan_fs: int
+    energy_aj: int | None
+    energy_by_kind_aj: Mapping[str, int | None]
+    area_um2: float | None
+    breakdown: Mapping[str, Mapping[str, Any]]
+    sample_phases: Mapping[str, Int64]
+    n_dropped: int
+    not_covered: tuple[str, ...]
+
+    @property
+    def latency_ns(self) -> dict[str, npt.NDArray[np.float64]]:
+        """`latency_fs` in nanoseconds, float64."""
+        return {kind: units.ns_array(values) for kind, values in self.latency_fs.items()}
+
+    @property
+    def makespan_ns(self) -> float:
+        """The makespan in nanoseconds."""
+        return units.ns_from_fs(self.makespan_fs)
+
+    @property
+    def energy_pj(self) -> float | None:
+        """The energy in picojoules, None where it is not modelled."""
+        return units.pj_from_aj(self.energy_aj)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-serialisable values; None where something is not known."""
+        return {
+            "machine": dict(self.machine),
+            "fidelity": self.fidelity,
+            "arrivals": self.arrivals,
+            "latency_fs": {kind: values.tolist() for kind, values in self.latency_fs.items()},
+            "makespan_fs": self.makespan_fs,
+            "makespan_ns": self.makespan_ns,
+            "energy_aj": self.energy_aj,
+            "energy_pj": self.energy_pj,
+            "energy_by_kind_aj": dict(self.energy_by_kind_aj),
+            "area_um2": self.area_um2,
+            "breakdown": {name: dict(entry) for name, entry in self.breakdown.items()},
+            "sample_phases": {name: values.tolist() for name, values in self.sample_phases.items()},
+            "n_dropped": self.n_dropped,
+            "not_covered": list(self.not_covered),
+        }

@@ -1,0 +1,119 @@
+"""Synthetic traces follow the law they state, and every recorded count is exact."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import hwsim
+from hwsim.traces import n_ternary_words
+
+SAMPLERS = ("amper-fr", "amper-k")
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("fraction", [0.0, 0.02, 0.15, 1.0])
+@pytest.mark.parametrize("n_rows", [1, 2, 500, 5_000])
+def test_recorded_matches_are_the_matches_recomputed_from_writes(sampler, fraction, n_rows):
+    trace = hwsim.synthetic_trace(n_rows, 64, fraction, 4, seed=7, sampler=sampler)
+    counts = trace.match_counts(64, 8)
+    np.testing.assert_array_equal(counts.sum(axis=1), trace.searches["n_matches"])
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("fraction", [0.02, 0.15, 0.6])
+def test_the_candidate_set_has_the_size_asked_for(sampler, fraction):
+    trace = hwsim.synthetic_trace(20_000, 64, fraction, 50, seed=2, sampler=sampler)
+    assert trace.samples["n_csp"].mean() == pytest.approx(fraction * 20_000, rel=0.03)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_draws_are_members_of_the_candidate_set(sampler):
+    trace = hwsim.synthetic_trace(300, 64, 0.1, 5, seed=4, sampler=sampler)
+    codes = np.zeros(300, np.int64)
+    n_sampled = 0
+    for op in trace.ops:
+        if op["kind"] != 2:
+            rows = trace.writes[op["first"] : op["first"] + op["count"]]
+            codes[rows["slot"]] = rows["code"]
+            continue
+        sample = trace.samples[op["first"]]
+        searches = trace.searches[sample["first_search"] :][: sample["n_searches"]]
+        if sampler == "amper-k":
+            searches = searches[searches["n_neighbours"] > 0]
+        draws = trace.draws[sample["first_draw"] :][: sample["batch_size"]]
+        for draw in draws:
+            code = codes[draw["slot"]]
+            mine = searches[searches["group"] == draw["group"]]
+            assert ((mine["lo"].astype(int) <= code) & (code <= mine["hi"])).any()
+        assert sample["n_csp"] == searches["n_matches"].sum()
+        n_sampled += 1
+    assert n_sampled == 5
+
+
+def test_updates_exchange_codes_among_the_drawn_slots():
+    trace = hwsim.synthetic_trace(200, 32, 0.2, 6, seed=5)
+    codes = np.zeros(200, np.int64)
+    before = None
+    for op in trace.ops[trace.ops["kind"] != 2]:
+        rows = trace.writes[op["first"] : op["first"] + op["count"]]
+        codes[rows["slot"]] = rows["code"]
+        before = np.sort(codes) if before is None else before
+        np.testing.assert_array_equal(np.sort(codes), before)
+    assert codes.min() >= 1
+
+
+def test_the_same_seed_gives_the_same_trace_and_another_a_different_one():
+    def codes(seed):
+        return hwsim.synthetic_trace(100, 8, 0.1, 2, seed=seed).writes["code"].tolist()
+
+    assert codes(1) == codes(1) != codes(2)
+
+
+def test_a_range_is_covered_by_the_fewest_aligned_blocks():
+    best = {}  # the slow way: every way to cut lo..hi into aligned blocks, shortest first
+    for hi in range(32):
+        for lo in range(hi, -1, -1):
+            sizes = [2**k for k in range(6) if lo % 2**k == 0 and lo + 2**k - 1 <= hi]
+            best[lo, hi] = min(1 + best.get((lo + s, hi), 0) for s in sizes)
+            assert n_ternary_words(lo, hi) == best[lo, hi]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_rows": 0}, r"n_rows must be at least 1, got 0"),
+        ({"batch_size": 0}, r"batch_size must be at least 1, got 0"),
+        ({"csp_fraction": -0.1}, r"csp_fraction must lie between 0 and 1, got -0.1"),
+        ({"csp_fraction": 1.5}, r"csp_fraction must lie between 0 and 1, got 1.5"),
+        ({"csp_fraction": float("nan")}, r"csp_fraction must lie between 0 and 1, got nan"),
+        ({"n_ops": -1}, r"n_ops must be at least 0, got -1"),
+        ({"seed": -1}, r"seed must be at least 0, got -1"),
+        ({"sampler": "per"}, r"sampler must be one of 'amper-fr', 'amper-k', got 'per'"),
+        ({"clustering": 0.5}, r"clustering must be 0, got 0.5; clustered matches are not built yet"),
+    ],
+)
+def test_a_bad_parameter_is_refused(parameters, message):
+    good = {"n_rows": 10, "batch_size": 4, "csp_fraction": 0.1, "n_ops": 1, "seed": 0}
+    with pytest.raises(ValueError, match=message):
+        hwsim.synthetic_trace(**{**good, **parameters})
+
+
+def test_a_report_is_json():
+    trace = hwsim.synthetic_trace(500, 8, 0.1, 2, seed=1)
+    for name in ("amper-fr", "sumtree-gpu"):
+        report = hwsim.simulate(trace, hwsim.machine(name, n_rows=500))
+        loaded = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+        assert loaded["latency_fs"]["sample"] == report.latency_fs["sample"].tolist()
+        assert loaded["machine"]["name"] == name
+        assert (loaded["energy_pj"] is None) == (name == "sumtree-gpu")
+        np.testing.assert_array_equal(report.latency_ns["sample"], report.latency_fs["sample"] / 1e6)
+
+
+def test_importing_the_package_loads_no_compiler_plots_environments_or_tensors():
+    heavy = ("numba", "matplotlib", "gymnasium", "torch")
+    code = f"import sys, hwsim; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
