@@ -1,0 +1,37 @@
+"""Agents that learn from any replay: DQN and double DQN, the loop around them, and their evaluation.
+
+The names below load on first use, so that importing the package needs neither numba nor gymnasium.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["DQN", "DqnConfig", "Evaluation", "TrainResult", "agents", "evaluate", "steps", "train"]
+
+if TYPE_CHECKING:
+    from rl import agents
+    from rl.dqn import DQN, DqnConfig
+    from rl.evaluation import Evaluation, evaluate
+    from rl.interaction import steps
+    from rl.training import TrainResult, train
+
+# No module is named as a function it holds: importing it would bind the module over the function.
+_HOMES = {
+    "DQN": "rl.dqn",
+    "DqnConfig": "rl.dqn",
+    "Evaluation": "rl.evaluation",
+    "TrainResult": "rl.training",
+    "agents": "rl.agents",
+    "evaluate": "rl.evaluation",
+    "steps": "rl.interaction",
+    "train": "rl.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rl' has no attribute {name!r}")
+    module = importlib.import_module(_HOMES[name])
+    return module if name == "agents" else getattr(module, name)
