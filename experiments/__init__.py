@@ -1,0 +1,1 @@
+"""Studies, reports and the command line: composes the other packages; nothing imports it."""

@@ -1,0 +1,355 @@
+"""The command line, `amper`: the only module that prints.
+
+Nothing heavy is imported before a command runs, so that `amper --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from experiments.store import Store
+    from experiments.study import Answer, Cell, Study
+
+DONE, FAILED, USAGE = 0, 1, 2
+STORE = "amper-results.sqlite"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        document = options.run(options)
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        _fail(f"amper {options.command}: {error}")
+        return USAGE if isinstance(error, ValueError | TypeError) else FAILED
+    except FloatingPointError as error:
+        _fail(f"amper {options.command}: {error}")
+        return FAILED
+    except KeyboardInterrupt:
+        _fail(f"amper {options.command}: interrupted; every finished row is kept")
+        return 130
+    if options.json:
+        print(json.dumps(document, indent=1))
+    return DONE
+
+
+def _fail(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
+    parser = argparse.ArgumentParser(
+        prog="amper", description="Replay by associative search: learn, simulate, report."
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], Any], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, parents=[shared])
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command(
+        "report", _report, "record a real agent's replay, simulate every machine on it, write a report"
+    )
+    sub.add_argument("--out", type=Path, default=Path("amper-report"), help="folder (default: %(default)s)")
+    sub.add_argument("--quick", action="store_true", help="stop at n = 5,000")
+    sub.add_argument("--seed", type=int, default=0)
+
+    sub = command("latency", _latency, "simulate machines on synthetic traces")
+    sub.add_argument("--n", type=int, nargs="+", help="transitions in the buffer")
+    sub.add_argument("--batch", type=int, help="draws of one sampling")
+    sub.add_argument("--machine", nargs="+", metavar="NAME[:key=value,...]", help="machines to compare")
+    sub.add_argument("--csp", type=float, dest="csp_fraction", help="candidate set, as a fraction of n")
+    sub.add_argument("--fidelity", choices=("burst", "closed"), help="event simulation, or formula")
+    sub.add_argument("--seed", type=int)
+
+    sub = command("train", _train, "train one agent")
+    _add_training(sub)
+    sub.add_argument("--replay", default="amper-fr", help="sampler (default: %(default)s)")
+    sub.add_argument("--seed", type=int, default=0)
+
+    sub = command("compare", _compare, "train an agent on several replay backends, side by side")
+    _add_training(sub, default_steps=60_000)
+    sub.add_argument("--replay", nargs="+", default=["uniform", "per", "amper-k", "amper-fr"])
+    sub.add_argument("--seeds", type=int, default=5, help="runs a backend (default: %(default)s)")
+    _add_running(sub)
+
+    sub = command("run", _run, "run a named study")
+    sub.add_argument("study", metavar="STUDY", help="a name that `amper list` prints")
+    sub.add_argument("--setting", default="default", help="tiny, default or full (default: %(default)s)")
+    sub.add_argument("--set", action="append", default=[], metavar="key=value", help="change one parameter")
+    sub.add_argument("--figure", type=Path, metavar="PNG", help="draw the study's figure")
+    _add_running(sub)
+
+    command("list", _list, "list the studies, samplers, agents, machines and technologies")
+    sub = command("results", _results, "print what the store keeps")
+    sub.add_argument("study", nargs="?", metavar="STUDY")
+    sub.add_argument("--store", type=Path, default=Path(STORE))
+
+    sub = command("tech", _tech, "list technologies, or print one's numbers with their sources")
+    sub.add_argument("name", nargs="?", metavar="NAME", help="a preset, or the path of a TOML file")
+    return parser
+
+
+def _add_training(sub: argparse.ArgumentParser, default_steps: int = 50_000) -> None:
+    sub.add_argument("--env", default="CartPole-v1", help="Gymnasium id (default: %(default)s)")
+    sub.add_argument("--agent", default="dqn")
+    sub.add_argument(
+        "--steps", type=int, default=default_steps, help="environment steps (default: %(default)s)"
+    )
+    sub.add_argument("--capacity", type=int, default=50_000, help="transitions held (default: %(default)s)")
+
+
+def _add_running(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    sub.add_argument("--store", type=Path, default=Path(STORE), help="SQLite file (default: %(default)s)")
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        import amper
+
+        print(f"amper {amper.__version__}")
+        parser.exit(DONE)
+
+
+# -- commands -------------------------------------------------------------------------------------------
+def _report(options: argparse.Namespace) -> Any:
+    import amper
+    from experiments import report, study
+
+    speedups = study.get("speedup-report")
+    parameters = speedups.parameters("tiny" if options.quick else "default", {"seed": options.seed})
+    cell = speedups.cells(parameters)[0]
+    with _progress(options) as stage:
+        result = speedups.run(cell.parameters, cell.seed, stage)  # type: ignore[call-arg]
+    flags = [*(["--quick"] if options.quick else []), *([f"--seed {options.seed}"] if options.seed else [])]
+    command = " ".join(["amper report", *flags])
+    written = report.write(result, options.out, command=command, version=amper.__version__)
+    if not options.json:
+        if options.quick:
+            print("Quick report: the recording stops at n = 5,000.")
+        print(f"Recorded: {result['recording']}; selected checkpoint {result['evaluation']:.0f}.")
+        _print_answer(speedups.answer([result]))
+        print(f"Written: {written['report']} and {len(written) - 1} files beside it.")
+    return {"written": {name: str(path) for name, path in written.items()}, **result}
+
+
+def _latency(options: argparse.Namespace) -> Any:
+    from experiments import study
+
+    names = ("n", "batch", "machine", "csp_fraction", "fidelity", "seed")
+    changes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    latency = study.get("latency")
+    return _run_study(options, latency, latency.cells(latency.parameters("default", changes)), None, 1)
+
+
+def _train(options: argparse.Namespace) -> Any:
+    import rl
+
+    with _progress(options) as stage:
+        result = rl.train(
+            options.env,
+            agent=options.agent,
+            replay={"sampler": options.replay, "capacity": options.capacity},
+            n_steps=options.steps,
+            seed=options.seed,
+            progress=lambda done, of: stage("training", done, of),
+        )
+    selected, last = result.evaluation, result.last_evaluation
+    stats = getattr(result.replay, "stats", {})
+    if not options.json:
+        print(
+            f"{options.agent} on {options.env}, replay {options.replay}, {result.n_steps:,} steps, "
+            f"seed {options.seed}"
+        )
+        print(f"  training episodes      {len(result.returns):,}")
+        print(f"  selected checkpoint    {selected.mean:.1f} over {len(selected.returns)} fresh episodes")
+        print(
+            f"    (averaged weights, the best of {len(result.curve)} periodic evaluations, "
+            f"at step {selected.step:,})"
+        )
+        print(f"  last iterate           {last.mean:.1f} on the same episodes")
+        print("  replay                 " + ", ".join(f"{name} {value:,}" for name, value in stats.items()))
+    return {
+        "env": options.env, "agent": options.agent, "replay": options.replay, "seed": options.seed,
+        "n_steps": result.n_steps, "returns": result.returns.tolist(), "selected": selected.to_dict(),
+        "last_iterate": last.to_dict(), "curve": [entry.to_dict() for entry in result.curve],
+        "replay_stats": dict(stats),
+    }  # fmt: skip
+
+
+def _compare(options: argparse.Namespace) -> Any:
+    from experiments import study
+
+    comparison = study.get("compare-replays")
+    changes = {"env": options.env, "agent": options.agent, "replay": options.replay, "n_steps": options.steps,
+               "capacity": options.capacity, "seeds": options.seeds}  # fmt: skip
+    cells = comparison.cells(comparison.parameters("default", changes))
+    return _run_study(options, comparison, cells, _store(options), options.workers)
+
+
+def _run(options: argparse.Namespace) -> Any:
+    from experiments import study
+    from experiments.compose import parse_value
+
+    changes: dict[str, Any] = {}
+    for text in options.set:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set must be key=value, got {text!r}")
+        parts = [parse_value(part) for part in value.split(",")]
+        changes[key] = parts if len(parts) > 1 else parts[0]
+    chosen = study.get(options.study)
+    cells = chosen.cells(chosen.parameters(options.setting, changes))
+    return _run_study(options, chosen, cells, _store(options), options.workers)
+
+
+def _list(options: argparse.Namespace) -> Any:
+    import hwsim
+    import rl
+    from amper import samplers
+    from experiments import study
+
+    studies = {name: study.get(name).question for name in study.available()}
+    names = {
+        "samplers": list(samplers.available()),
+        "agents": list(rl.agents.available()),
+        "machines": list(hwsim.machines.available()),
+        "technologies": list(hwsim.technologies()),
+    }
+    if not options.json:
+        _print_table(("study", "question"), list(studies.items()))
+        for kind, known in names.items():
+            print(f"{kind}: {', '.join(known)}")
+    return {"studies": studies, **names}
+
+
+def _results(options: argparse.Namespace) -> Any:
+    if not options.store.exists():
+        raise ValueError(
+            f"store must be a file that a study wrote, got {str(options.store)!r}; run one first"
+        )
+    rows = list(_store(options).rows(options.study))
+    if not options.json:
+        table = [
+            (row["study"], json.dumps(row["parameters"]), row["seed"], row["version"], row["finished"])
+            for row in rows
+        ]
+        _print_table(("study", "parameters", "seed", "version", "finished (UTC)"), table)
+        print(f"{len(rows)} rows in {options.store}; --json prints their results")
+    return rows
+
+
+def _tech(options: argparse.Namespace) -> Any:
+    import hwsim
+
+    if options.name is None:
+        titles = {name: hwsim.technology(name).title for name in hwsim.technologies()}
+        if not options.json:
+            _print_table(("technology", "what it describes"), list(titles.items()))
+        return titles
+    chosen = hwsim.technology(options.name)
+    rows = [dict(zip(("key", "value", "unit", "source"), row, strict=True)) for row in chosen.rows()]
+    if not options.json:
+        print(chosen.title)
+        _print_table(
+            ("key", "value", "unit", "source"),
+            [(r["key"], f"{r['value']:g}", r["unit"], r["source"]) for r in rows],
+        )
+    return {"name": chosen.name, "title": chosen.title, "numbers": rows}
+
+
+# -- running and printing -------------------------------------------------------------------------------
+def _store(options: argparse.Namespace) -> Store:
+    import amper
+    from experiments.store import Store
+
+    return Store(options.store, version=amper.__version__)
+
+
+def _run_study(
+    options: argparse.Namespace, study: Study, cells: Sequence[Cell], store: Store | None, n_workers: int
+) -> Any:
+    from experiments import runner
+
+    with _progress(options) as stage:
+        rows = runner.run(
+            study,
+            cells,
+            store=store,
+            n_workers=n_workers,
+            progress=lambda done, of: stage(study.name, done, of),
+        )
+    answer = study.answer(rows)
+    if not options.json:
+        print(study.question)
+        _print_answer(answer)
+    if getattr(options, "figure", None) is not None:
+        from experiments.plots import save_png
+
+        if study.figure is None:
+            raise ValueError(f"--figure must go with a study that has one, got {study.name!r}")
+        save_png(study.figure(rows), str(options.figure))
+    return {"study": study.name, "question": study.question, "rows": rows, "answer": answer.text}
+
+
+def _print_answer(answer: Answer) -> None:
+    _print_table(answer.columns, answer.rows)
+    import textwrap
+
+    print(textwrap.fill(answer.text, 110))
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(value) for value in row))
+    console = Console()
+    # A pipe or a file has no width to fold to.
+    Console(width=None if console.is_terminal else 200, highlight=False, markup=False).print(table)
+
+
+@contextlib.contextmanager
+def _progress(options: argparse.Namespace) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function (stage, done, of) that draws a bar a stage, where standard error is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bars: dict[str, Any] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+
+        def stage(name: str, done: int, of: int) -> None:
+            if name not in bars:
+                for bar in bars.values():
+                    progress.update(bar, completed=progress.tasks[bar].total)
+                bars[name] = progress.add_task(name, total=of)
+            progress.update(bars[name], completed=done)
+
+        yield stage
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""Rows to figures; the only module that knows Matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from experiments.study import Row
+from hwsim import units
+
+__all__ = ["Figure", "latency_figure", "law_figure", "machine_label", "phases_figure", "save_png", "svg"]
+
+# Okabe and Ito's palette: told apart with any colour vision.
+BLUE, ORANGE, GREEN, RED, SKY, PURPLE, YELLOW, GREY = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#C9B700", "#7F7F7F",
+)  # fmt: skip
+_COLOURS = (BLUE, SKY, GREEN, YELLOW, ORANGE, RED, PURPLE, GREY)
+_STYLE: dict[Any, Any] = {
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E4E4E4",
+    "axes.axisbelow": True,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "amper",
+}
+
+
+def machine_label(machine: str) -> str:
+    """Return a machine's spelling for a legend.
+
+    Examples
+    --------
+    >>> machine_label("amper-fr:technology=evacam-fefet45")
+    'AMPER-fr, evacam-fefet45'
+    >>> machine_label("sumtree-gpu:gpu=gtx1080,quality=fused")
+    'GPU tree, gtx1080 fused'
+    """
+    name, _, options = machine.partition(":")
+    values = [part.partition("=")[2] for part in options.split(",") if part]
+    if name == "sumtree-gpu":
+        return "GPU tree, " + " ".join(values)
+    names = {"amper-fr": "AMPER-fr", "amper-k": "AMPER-k"}
+    return ", ".join([names.get(name, name), *values])
+
+
+def _time_axis(value: float, _: int | None = None) -> str:
+    return units.format_time(value) if value > 0 else ""
+
+
+def latency_figure(rows: Sequence[Row]) -> Figure:
+    """Return sampling latency against buffer size, log-log, a line a machine."""
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(8.2, 4.6), layout="constrained")
+        axes = figure.subplots()
+        machines = list(dict.fromkeys(row["machine"] for row in rows))
+        ends = []
+        for i, machine in enumerate(machines):
+            mine = sorted((row for row in rows if row["machine"] == machine), key=lambda row: row["n"])
+            n, times = [row["n"] for row in mine], [row["sample_fs"] for row in mine]
+            colour = _COLOURS[i % len(_COLOURS)]
+            dashed = machine.startswith("sumtree-gpu")
+            axes.plot(n, times, "--s" if dashed else "-o", color=colour, lw=1.6, ms=4.5)
+            band = [row.get("interval_fs") for row in mine]
+            if all(band):
+                axes.fill_between(n, *zip(*band, strict=True), color=colour, alpha=0.13, lw=0)
+            ends.append((times[-1], machine_label(machine), colour))
+        axes.set(xscale="log", yscale="log", xlabel="transitions in the buffer, n")
+        axes.set_title("Latency of one sampling of 64", loc="left", fontweight="bold")
+        axes.yaxis.set_major_formatter(FuncFormatter(_time_axis))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        ticks = sorted({row["n"] for row in rows})
+        axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.minorticks_off()
+        _label_ends(axes, max(ticks), ends)
+    return figure
+
+
+def _label_ends(axes: Axes, x: float, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Write each line's name beside its end, moved apart where two would overlap."""
+    low, high = axes.get_ylim()
+    gap = (high / low) ** 0.052
+    y = 0.0
+    for value, text, colour in sorted(ends):
+        y = max(value, y * gap)
+        axes.annotate(
+            text,
+            (x, y),
+            xytext=(10, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            annotation_clip=False,
+        )
+
+
+def phases_figure(rows: Sequence[Row]) -> Figure:
+    """Return where the time of one sampling goes, a bar a machine, in shares of its latency."""
+    names = list(dict.fromkeys(name for row in rows for name, value in row["phases_fs"].items() if value > 0))
+    with rc_context({**_STYLE, "axes.grid": False}):
+        figure = Figure(figsize=(8.2, 0.42 * len(rows) + 1.5), layout="constrained")
+        axes = figure.subplots()
+        labels = [machine_label(row["machine"]) for row in rows]
+        left = [0.0] * len(rows)
+        for i, name in enumerate(names):
+            shares = [row["phases_fs"].get(name, 0.0) / sum(row["phases_fs"].values()) for row in rows]
+            axes.barh(labels, shares, left=left, color=_COLOURS[i % len(_COLOURS)], label=name, height=0.66)
+            left = [a + b for a, b in zip(left, shares, strict=True)]
+        for i, row in enumerate(rows):
+            axes.text(1.01, i, units.format_time(row["sample_fs"]), va="center")
+        axes.invert_yaxis()
+        axes.set(xlim=(0, 1), xticks=[0, 0.25, 0.5, 0.75, 1], xticklabels=["0", "25%", "50%", "75%", "100%"])
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        title = f"Where the time of one sampling goes, n = {rows[0]['n']:,}"
+        axes.set_title(title, loc="left", fontweight="bold", x=-0.325, pad=30)
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(-0.335, 1), ncols=len(names), frameon=False, columnspacing=1.1
+        )
+    return figure
+
+
+def law_figure(laws: Sequence[Mapping[str, Any]]) -> Figure:
+    """Return the chance of a transition against its mass: PER is the diagonal."""
+    colours = {"uniform": GREY, "per": "black", "amper-k": ORANGE, "amper-fr": BLUE}
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(8.2, 4.4), layout="constrained")
+        axes = figure.subplots()
+        for law in laws:
+            name, colour = law["sampler"], colours.get(law["sampler"], PURPLE)
+            label = f"{name} (the target)" if name == "per" else f"{name}, KL to PER {law['divergence']:.3g}"
+            style = "--" if name == "per" else "-"
+            axes.plot(law["mass"], law["probability"], style, color=colour, lw=1.6, label=label)
+            if name.startswith("amper-"):
+                axes.fill_between(law["mass"], law["low"], law["high"], color=colour, alpha=0.15, lw=0)
+        axes.set(
+            xscale="log",
+            yscale="log",
+            xlabel="mass of a transition, mean = 1",
+            ylabel="chance to be drawn, uniform = 1",
+        )
+        axes.set_title(
+            "Whom each sampler draws, on the priorities the agent left", loc="left", fontweight="bold"
+        )
+        axes.legend(frameon=False, loc="upper left")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
+    return figure
+
+
+def svg(figure: Figure) -> str:
+    """Return a figure as an <svg> element, the same bytes every time."""
+    buffer = io.StringIO()
+    with rc_context(_STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def save_png(figure: Figure, path: str) -> None:
+    """Write a figure as PNG."""
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=160)

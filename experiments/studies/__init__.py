@@ -1,0 +1,1 @@
+"""Named studies, one a file; the file's name is the study's with _ for -."""

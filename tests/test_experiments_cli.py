@@ -1,0 +1,153 @@
+"""The command line: what each command prints, and what it answers to wrong usage."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import amper
+from experiments import cli
+
+
+def run(capsys, *arguments):
+    code = cli.main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_version_is_the_packages(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"amper {amper.__version__}\n"
+
+
+def test_latency_prints_a_line_a_machine_and_size(capsys):
+    machines = ("amper-fr:technology=evacam-fefet45", "sumtree-gpu:gpu=a100,quality=fused")
+    code, out, err = run(capsys, "latency", "--n", 500, 1000, "--batch", 16, "--machine", *machines)
+    assert (code, err) == (0, "")
+    assert all(machine in out for machine in machines)
+    assert "1,000" in out
+
+
+def test_json_is_the_only_thing_on_standard_output(capsys):
+    code, out, _ = run(capsys, "latency", "--n", 500, "--machine", "amper-fr", "amper-k", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert [row["machine"] for row in document["rows"]] == ["amper-fr", "amper-k"]
+    assert all(row["sample_fs"] > 0 for row in document["rows"])
+
+
+def test_events_and_formula_agree_on_the_command_line(capsys):
+    rows = {}
+    for fidelity in ("burst", "closed"):
+        _, out, _ = run(
+            capsys, "latency", "--n", 800, "--machine", "amper-fr", "--fidelity", fidelity, "--json"
+        )
+        rows[fidelity] = json.loads(out)["rows"]
+    assert rows["burst"] == rows["closed"]
+
+
+def test_training_says_what_its_figures_are(capsys):
+    code, out, _ = run(capsys, "train", "--steps", 1200, "--replay", "per", "--seed", 3)
+    assert code == 0
+    assert "selected checkpoint" in out
+    assert "averaged weights, the best of 20 periodic evaluations" in out
+    assert "last iterate" in out
+
+
+def test_a_comparison_is_kept_and_not_computed_again(capsys, tmp_path):
+    arguments = ("compare", "--steps", 1100, "--seeds", 2, "--replay", "uniform", "amper-fr",
+                 "--store", tmp_path / "r.sqlite", "--workers", 1)  # fmt: skip
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0
+    assert "Selected checkpoint: averaged weights" in out
+    assert "last iterate, median" in out
+    code, out, _ = run(capsys, "results", "--store", tmp_path / "r.sqlite", "--json")
+    rows = json.loads(out)
+    assert [(r["parameters"]["replay"], r["seed"]) for r in rows] == [
+        ("uniform", 0), ("uniform", 1), ("amper-fr", 0), ("amper-fr", 1)]  # fmt: skip
+    run(capsys, *arguments)
+    _, again, _ = run(capsys, "results", "--store", tmp_path / "r.sqlite", "--json")
+    assert json.loads(again) == rows
+    code, out, _ = run(capsys, "results", "compare-replays", "--store", tmp_path / "r.sqlite")
+    assert "4 rows" in out
+
+
+def test_a_study_runs_by_name_with_changes_and_a_figure(capsys, tmp_path):
+    code, out, _ = run(
+        capsys, "run", "latency", "--setting", "tiny", "--set", "n=400,800", "--set", "machine=amper-fr",
+        "--store", tmp_path / "r.sqlite", "--workers", 1, "--figure", tmp_path / "f.png",
+    )  # fmt: skip
+    assert code == 0
+    assert "How does the latency of one sampling grow" in out
+    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_list_names_everything_registered(capsys):
+    code, out, _ = run(capsys, "list", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert set(document["samplers"]) >= {"uniform", "per", "amper-k", "amper-fr"}
+    assert set(document["machines"]) >= {"amper-fr", "amper-k", "sumtree-gpu"}
+    assert set(document["studies"]) >= {"compare-replays", "latency", "speedup-report"}
+    assert run(capsys, "list")[0] == 0
+
+
+def test_tech_prints_every_number_with_its_source(capsys):
+    code, out, _ = run(capsys, "tech", "evacam-fefet45", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert len(document["numbers"]) > 30
+    assert all(number["source"] for number in document["numbers"])
+    assert "evacam-fefet45" in run(capsys, "tech")[1]
+    assert "source" in run(capsys, "tech", "camasim-fefet45")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["latency", "--machine", "tpu", "--n", "100"], "name must be one of"),
+        (["latency", "--machine", "amper-fr:banks", "--n", "100"], "machine must be NAME[:key=value,...]"),
+        (["latency", "--machine", "amper-fr:colour=red", "--n", "100"], "colour"),
+        (["latency", "--machine", "amper-fr", "--n", "0"], "n_rows must be"),
+        (["train", "--replay", "pre", "--steps", "10"], "sampler must be one of"),
+        (["train", "--agent", "ppo", "--steps", "10"], "agent must be"),
+        (["train", "--steps", "0"], "n_steps must be"),
+        (["train", "--env", "NoSuchEnv-v0", "--steps", "10"], "NoSuchEnv"),
+        (
+            ["run", "nonsense"],
+            "study must be one of compare-replays, latency, speedup-report, got 'nonsense'",
+        ),
+        (["run", "latency", "--setting", "huge"], "setting must be one of tiny, default, full, got 'huge'"),
+        (["run", "latency", "--set", "colour=red"], "parameters of latency must be among"),
+        (["run", "latency", "--set", "n"], "--set must be key=value, got 'n'"),
+        (["results", "--store", "absent.sqlite"], "store must be a file that a study wrote"),
+        (["tech", "unobtainium"], "technology must be one of"),
+        (["tech", "absent.toml"], "technology must name a readable TOML file"),
+    ],
+)
+def test_wrong_usage_is_answered_by_what_to_do(capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_store_that_is_no_store_is_refused(capsys, tmp_path):
+    path = tmp_path / "notes.sqlite"
+    path.write_text("these are notes, and a good many of them, so that SQLite reads a header")
+    code, _, err = run(capsys, "results", "--store", path)
+    assert code == 2
+    assert "store must be a SQLite file of results" in err
+
+
+def test_the_installed_command_answers():
+    ran = subprocess.run(
+        [sys.executable, "-m", "experiments.cli", "--help"], capture_output=True, text=True, check=True
+    )
+    for command in ("report", "latency", "train", "compare", "run", "list", "results", "tech"):
+        assert command in ran.stdout
