@@ -47,18 +47,19 @@ def columns(fields: Mapping[str, Field], values: Mapping[str, Any]) -> tuple[int
     k = -1
     for name, field in fields.items():
         array = np.asarray(values[name])
-        if array.dtype != field.dtype:
+        if array.dtype is not field.dtype and array.dtype != field.dtype:
             array = _convert(field, array)
-        if array.shape == field.shape:
-            array = array[np.newaxis]
-        elif array.shape[1:] != field.shape or array.ndim != len(field.shape) + 1:
-            raise ValueError(
-                f"{name} must have shape {field.shape} or (k, *{field.shape}), got {array.shape}"
-            )
-        if k < 0:
-            k = len(array)
-        elif len(array) != k:
-            raise ValueError(f"{name} must have as many rows as {next(iter(fields))}, {k}, got {len(array)}")
+        shape, wanted = array.shape, field.shape
+        if shape[1:] == wanted and len(shape) > len(wanted):
+            n = shape[0]
+        elif shape == wanted:
+            array, n = array[np.newaxis], 1
+        else:
+            raise ValueError(f"{name} must have shape {wanted} or (k, *{wanted}), got {shape}")
+        if n != k:
+            if k >= 0:
+                raise ValueError(f"{name} must have as many rows as {next(iter(fields))}, {k}, got {n}")
+            k = n
         rows[name] = array
     return k, rows
 

@@ -100,7 +100,7 @@ class ProportionalSampler:
 
     def insert(self, slots: Int64, codes: Int64, *, at_maximum: bool) -> Int64:
         """Write new transitions and return the codes stored."""
-        self._n_valid += int(np.count_nonzero(self._tree.leaves[slots] == 0))
+        self._n_valid = min(self._n_valid + len(slots), len(self._tree.leaves))  # slots fill in order
         self._tree.write(slots, codes)
         return codes
 

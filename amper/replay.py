@@ -19,7 +19,6 @@ from amper.state import flatten, read_npz, unflatten, write_npz
 from amper.storage import RowStorage, parse_fields
 
 FORMAT_VERSION = 1
-_SAMPLED = 1
 
 
 class ReplayBuffer:
@@ -123,6 +122,7 @@ class ReplayBuffer:
         self._n_issued = 0
         self._largest = 0.0
         self._scale = self._format.start
+        self._default = (-1.0, 0.0, 0, 0)  # largest priority, scale; the code they make, whether it saturates
         self._flags = np.zeros(self._capacity, np.uint8)
         self._stats = {"saturated": 0, "rescales": 0, "stale_updates": 0, "never_sampled": 0}
         self._sink = sink
@@ -219,38 +219,46 @@ class ReplayBuffer:
             raise ValueError(
                 f"columns must have at most capacity={self._capacity} rows, got {k}; add them in parts"
             )
-        ids = np.arange(self._n_issued, self._n_issued + k)
+        first = self._n_issued
+        ids = np.arange(first, first + k)
         if k == 0:
             return ids
         codes = self._new_codes(priorities, k)
-        slots = ids % self._capacity
-        self._overwrite(slots)
-        self._storage.write(slots if k > 1 else slice(slots[0], slots[0] + 1), rows)
+        place, slots = self._places(first, k)
+        if first + k > self._capacity:
+            old = self._flags[place] if first >= self._capacity else self._flags[: first + k - self._capacity]
+            self._stats["never_sampled"] += len(old) - int(np.count_nonzero(old))
+        self._flags[place] = 0
+        self._storage.write(place, rows)
         self._n_issued += k
         stored = self._sampler.insert(slots, codes, at_maximum=priorities is None)
         if self._sink is not None:
             self._sink.record_insert(slots, stored)
         return ids
 
+    def _places(self, first: int, k: int) -> tuple[Int64 | slice, Int64]:
+        """Return where k ids from `first` on are stored: as cheap an index as there is, and the slots."""
+        slot = first % self._capacity
+        if slot + k <= self._capacity:
+            return slice(slot, slot + k), np.arange(slot, slot + k)
+        slots = np.arange(first, first + k) % self._capacity
+        return slots, slots
+
     def _new_codes(self, priorities: Any, k: int) -> Int64:
         """Return the codes that k new transitions enter with; raise before anything changes."""
         if priorities is None:
-            mass = (self._largest or 1.0) ** self._alpha
-            codes, saturated = self._format.encode(np.full(k, mass), self._scale)
-        else:
-            raw = checks.priorities(priorities, k) + self._eps
-            self._grow(float(raw.max()) ** self._alpha)
-            self._largest = max(self._largest, float(raw.max()))
-            codes, saturated = self._format.encode(raw**self._alpha, self._scale)
+            if self._default[:2] != (self._largest, self._scale):
+                mass = np.array([(self._largest or 1.0) ** self._alpha])
+                codes, saturated = self._format.encode(mass, self._scale)
+                self._default = (self._largest, self._scale, int(codes[0]), saturated)
+            self._stats["saturated"] += k * self._default[3]
+            return np.full(k, self._default[2], np.int64)
+        raw = checks.priorities(priorities, k) + self._eps
+        self._grow(float(raw.max()) ** self._alpha)
+        self._largest = max(self._largest, float(raw.max()))
+        codes, saturated = self._format.encode(raw**self._alpha, self._scale)
         self._stats["saturated"] += saturated
         return codes
-
-    def _overwrite(self, slots: Int64) -> None:
-        """Count the transitions about to be overwritten unseen, and mark the new ones so."""
-        if self._n_issued + len(slots) > self._capacity:
-            old = slots[max(self._capacity - self._n_issued, 0) :]
-            self._stats["never_sampled"] += len(old) - int(np.count_nonzero(self._flags[old] & _SAMPLED))
-        self._flags[slots] = 0
 
     def _grow(self, mass: float) -> None:
         """Double the full scale until it holds `mass`."""

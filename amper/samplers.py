@@ -53,7 +53,7 @@ class UniformSampler:
 
     def insert(self, slots: Int64, codes: Int64, *, at_maximum: bool) -> Int64:
         """Write new transitions and return the codes stored."""
-        self._n_valid += int(np.count_nonzero(self._codes[slots] == 0))
+        self._n_valid = min(self._n_valid + len(slots), len(self._codes))  # slots fill in order
         self._codes[slots] = codes
         return codes
 

@@ -5,6 +5,31 @@ from numba import njit
 
 
 @njit(cache=True)
+def _copy_column(rows, offset, size, slots, out):
+    # Most columns are a few words: a copy spelled out takes a third of the time of a call of memcpy, which is
+    # what the last loop becomes. Offsets are multiples of the item size (RowStorage).
+    if size == 1:
+        for i in range(slots.shape[0]):
+            out[i] = rows[slots[i], offset]
+    elif size % 4 == 0 and size <= 32 and offset % 4 == 0:
+        n_words = size // 4
+        words = out.view(np.uint32)
+        stored = rows.reshape(-1).view(np.uint32)
+        stride, first = rows.shape[1] // 4, offset // 4
+        for i in range(slots.shape[0]):
+            begin = slots[i] * stride + first
+            words[i * n_words] = stored[begin]
+            if n_words > 1:
+                words[i * n_words + 1] = stored[begin + 1]
+            for j in range(2, n_words):
+                words[i * n_words + j] = stored[begin + j]
+    else:
+        for i in range(slots.shape[0]):
+            for j in range(size):
+                out[i * size + j] = rows[slots[i], offset + j]
+
+
+@njit(cache=True)
 def gather(
     rows,
     layout,
@@ -61,8 +86,6 @@ def gather(
         if terminated_at >= 0:
             ends[i] = np.float32(0.0) if rows[slot, terminated_at] else discount
     for f in range(layout.shape[0]):
-        offset, size, begin = layout[f, 0], layout[f, 1], layout[f, 2]
-        for i in range(b):
-            slot = slots[i]
-            for j in range(size):
-                out[begin + i * size + j] = rows[slot, offset + j]
+        _copy_column(
+            rows, layout[f, 0], layout[f, 1], slots, out[layout[f, 2] : layout[f, 2] + b * layout[f, 1]]
+        )
