@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from amper import columns as checks
-from amper import samplers
+from amper import checks, samplers
 from amper._kernels.fixedpoint import encode_update
 from amper.protocols import Int64, Sink, TraceHeader
 from amper.state import flatten, read_npz, unflatten, write_npz
