@@ -107,7 +107,8 @@ def test_the_verdict_follows_the_figures(value, words):
     rows = [
         {"n": 20_000, "sampler": "amper-fr", "machine": "a", "phases_fs": phases, "sample_fs": 1e9,
          "csp_fraction": 0.02},
-        {"n": 20_000, "sampler": "per", "machine": str(speedups.GPU[2]), "phases_fs": phases, "sample_fs": 1e9},
+        {"n": 20_000, "sampler": "per", "machine": str(speedups.GPU[2]), "phases_fs": phases,
+         "sample_fs": 1e9},
     ]  # fmt: skip
     ratios = [
         ratio(m, q, value) for m in ("amper-fr", "amper-k") for q in ("fused", "torchrl", "eager", "host")
