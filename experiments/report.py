@@ -43,6 +43,9 @@ _PAGE = """<!DOCTYPE html>
 <div class="wide">{speedups}</div>
 <h2>Figures</h2>{figures}
 <h2>Every machine</h2><div class="wide">{machines}</div>
+<h2>The tree on other GPUs, n = {largest:,}</h2>
+<p>Launches dominate, and their time is assumed alike on every GPU; memory latencies differ.</p>
+<div class="wide">{gpus}</div>
 <h2>How to read this</h2>
 <ul>
 <li>n is a prefix of the one run: up to its n-th transition, and the whole run where n is the capacity.
@@ -145,6 +148,8 @@ def _page(document: Mapping[str, Any], drawings: Mapping[str, str]) -> str:
         speedups=_speedup_table(document["speedups"]),
         figures=figures,
         machines=_machine_table(rows),
+        largest=largest,
+        gpus=_gpu_table(document["gpus"]),
         n_window=rows[0]["n_samplings"],
         difference=max(row["event_difference_fs"] for row in rows),
         command=html.escape(document["command"]),
@@ -191,6 +196,22 @@ def _speedup_cell(s: Mapping[str, Any]) -> str:
     interval, _, terms = rest.partition(" = ")
     lines = "".join(f"<span class=terms>{html.escape(line)}</span>" for line in (interval, terms))
     return f"<td><b>{html.escape(ratio)}</b>{lines}</td>"
+
+
+def _gpu_table(rows: Sequence[Row]) -> str:
+    head = "".join(f"<th>{html.escape(words)}</th>" for words in QUALITY_WORDS.values())
+    body = []
+    for gpu in dict.fromkeys(row["gpu"] for row in rows):
+        mine = {row["quality"]: row for row in rows if row["gpu"] == gpu}
+        body.append(
+            f"<tr><td>{gpu}</td>{''.join(_gpu_cell(mine[quality]) for quality in QUALITY_WORDS)}</tr>"
+        )
+    return f"<table><tr><th>GPU</th>{head}</tr>{''.join(body)}</table>"
+
+
+def _gpu_cell(row: Row) -> str:
+    low, high = (units.format_time(fs) for fs in row["interval_fs"])
+    return f"<td>{units.format_time(row['sample_fs'])}<span class=terms>[{low} .. {high}]</span></td>"
 
 
 def _machine_table(rows: Sequence[Row]) -> str:

@@ -15,7 +15,7 @@ from experiments.recording import prefix_end, window
 from experiments.studies.latency import measures
 from experiments.study import Row
 from hwsim import units
-from hwsim.machines.gpu_sumtree import QUALITIES, T_OP_INTERVAL_US
+from hwsim.machines.gpu_sumtree import GPUS, QUALITIES, T_OP_INTERVAL_US
 
 CLAIM = (55.0, 270.0)  # Li et al., ICCAD 2022, abstract: latency of PER on a GPU over AMPER's
 QUALITY_WORDS = {
@@ -62,6 +62,27 @@ def machine_row(spec: MachineSpec, n: int, traces: dict[str, Trace]) -> Row:
         if spec.name == "sumtree-gpu"
         else None,
     }
+
+
+def gpu_rows(n: int, trace: Trace) -> list[Row]:
+    """Return the sampling latency of the tree on every GPU in every quality, at n rows."""
+    last = window(trace, prefix_end(trace, n), 1)
+    rows = []
+    for gpu in GPUS:
+        for quality in QUALITIES:
+            spec = MachineSpec("sumtree-gpu", (("gpu", gpu), ("quality", quality)))
+            low, high = (_at_t_op(spec, n, last, t_op) for t_op in T_OP_INTERVAL_US)
+            report = hwsim.simulate(last, spec.make(n), fidelity="closed")
+            rows.append(
+                {
+                    "gpu": gpu,
+                    "quality": quality,
+                    "n": n,
+                    "sample_fs": float(report.latency_fs["sample"][0]),
+                    "interval_fs": [low, high],
+                }
+            )
+    return rows
 
 
 def _at_t_op(spec: MachineSpec, n: int, trace: Trace, t_op_us: float) -> float:

@@ -67,6 +67,16 @@ def test_the_gpu_qualities_cost_what_they_should():
         assert found == pytest.approx(expected_us[dict(spec.options)["quality"]], rel=0.02)
 
 
+def test_every_gpu_is_tabled_in_every_quality(report):
+    rows = json.loads((report / "summary.json").read_text())["gpus"]
+    assert len({(row["gpu"], row["quality"]) for row in rows}) == 16
+    for row in rows:
+        low, high = row["interval_fs"]
+        assert low < row["sample_fs"] < high
+    page = (report / "report.html").read_text()
+    assert all(f"<td>{gpu}</td>" in page for gpu in ("gtx1080", "v100", "a100", "h100"))
+
+
 def test_a_prefix_holds_the_first_transitions_and_no_slot_beyond_them():
     trace = amper.Trace()
     buffer = amper.ReplayBuffer(50, {"x": {}}, sampler="per", seed=0, sink=trace)

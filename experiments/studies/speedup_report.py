@@ -60,6 +60,7 @@ def run(parameters: Parameters, seed: int, stage: Stage = _no_stage) -> Row:
         "evaluation": recording.evaluation,
         "n_samplings": len(recording.trace.samples),
         "laws": laws,
+        "gpus": speedups.gpu_rows(max(parameters["n"]), traces["per"]),
         **speedups.summary(rows, speedups.speedups(rows)),
     }
 
