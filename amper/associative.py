@@ -89,7 +89,7 @@ class AmperSampler:
         self._groups = make_groups(grouping, n_groups)
         if lam is None:
             lam = 0.3 if variant == "k" else (0.15 if grouping == "linear" else 1.0)
-        _require("lam", "be a positive finite number", lam, _is_number(lam) and 0 < lam < math.inf)
+        _require("lam", "be a number above 0 and at most 1e6", lam, _is_number(lam) and 0 < lam <= 1e6)
         _require_choice("match", match, MATCHES)
         _require_choice("distance", distance, ("value", "hamming"))
         _require_choice("weights", weights, WEIGHTS)
@@ -103,6 +103,9 @@ class AmperSampler:
         )
         _require("unique", "be True or False", unique, isinstance(unique, bool))
         self._quantile = _parse_v_max(v_max, bits)
+        if variant == "k" and self._quantile is not None:
+            # Neighbours of a representative below the full scale would hardly ever lie above it.
+            raise ValueError(f"v_max must be 'running' for amper-k, got {v_max!r}")
         if variant == "fr" and distance == "hamming":
             raise ValueError(
                 "distance must be 'value' for amper-fr, got 'hamming'; only amper-k searches for nearest"
@@ -177,12 +180,16 @@ class AmperSampler:
         """Halve every stored code."""
         slots = np.flatnonzero(self._search.codes)
         codes = halve(self._search.read(slots), n_halvings)
+        self._largest = int(halve(np.array([self._largest]), n_halvings)[0])
+        if self._quantile is None:
+            # Halving rounds up what stood at F - 1; above the groups' new full scale nothing would find it.
+            self._set_full_scale()
+            codes = np.minimum(codes, max(self._full - 1, 1))
         if self._updated is not None:
             known = self._is_updated[slots]
             self._updated.remove(self._search.read(slots[known]))
             self._updated.add(codes[known])
         self._search.write(slots, codes)
-        self._largest = int(halve(np.array([self._largest]), n_halvings)[0])
 
     def sample(self, batch_size: int) -> Draw:
         """Form the candidate set and draw from it, with replacement."""

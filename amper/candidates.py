@@ -200,8 +200,3 @@ def aligned_full_scale(v_max: int, groups: Groups, lam: float, bits: int) -> int
     widest_block = 2.0 * lam * v_max * groups.widest
     k = min(max(math.ceil(math.log2(widest_block)), 0), bits) if widest_block > 0 else 0
     return ((v_max >> k) + 1) << k
-
-
-def expected_csp_fraction(codes: UInt32, full: int, lam: float) -> float:
-    """Return E|CSP| / n of AMPER-fr: 2 lambda' mean(code) / F, for any grouping."""
-    return 2.0 * lam * float(np.mean(codes)) / full

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from amper.protocols import Array, Float64, Int64
-from amper.storage import Field
+
+if TYPE_CHECKING:
+    from amper.storage import Field
 
 DONE, NEGATIVE_ID, UNKNOWN_ID, BAD_PRIORITY, GROW = range(5)
+LARGEST_MASS = 2.0**1023  # what a full scale, a power of two, can still hold
 
 
 def whole(name: str, value: Any, *, at_least: int) -> int:
@@ -46,7 +49,7 @@ def columns(fields: Mapping[str, Field], values: Mapping[str, Any]) -> tuple[int
     rows: dict[str, Array] = {}
     k = -1
     for name, field in fields.items():
-        array = np.asarray(values[name])
+        array = as_array(name, values[name])
         if array.dtype is not field.dtype and array.dtype != field.dtype:
             array = _convert(field, array)
         shape, wanted = array.shape, field.shape
@@ -62,6 +65,23 @@ def columns(fields: Mapping[str, Field], values: Mapping[str, Any]) -> tuple[int
             k = n
         rows[name] = array
     return k, rows
+
+
+def terminated(fields: tuple[Field, ...]) -> None:
+    """Refuse a column `terminated` that is not one truth value: `discount` is made from it."""
+    for field in fields:
+        if field.name == "terminated" and (field.dtype != np.bool_ or field.shape != ()):
+            raise ValueError(
+                f"fields['terminated'] must be {{'dtype': 'bool'}}, got {field.dtype} of shape {field.shape}"
+            )
+
+
+def as_array(name: str, value: Any) -> Array:
+    """Return `value` as an array; a ragged list is refused by name."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must have rows of one shape, got {value!r}") from error
 
 
 def _raise_names(fields: Mapping[str, Field], values: Mapping[str, Any]) -> NoReturn:
@@ -89,12 +109,19 @@ def _convert(field: Field, array: Array) -> Array:
             )
     elif not np.can_cast(array.dtype, target, "same_kind"):
         raise TypeError(f"{field.name} must be convertible to {target}, got dtype {array.dtype}")
+    if target.kind == "f":
+        with np.errstate(over="ignore"):
+            converted = array.astype(target)
+        if np.isinf(converted).any() and not np.array_equal(np.isinf(converted), np.isinf(array)):
+            largest = float(np.abs(array[np.isfinite(array)]).max())
+            raise ValueError(f"{field.name} must fit {target}, got {largest:g}")
+        return converted
     return array.astype(target)
 
 
 def floats(name: str, values: Any) -> Float64:
     """Return a one-dimensional float64 array."""
-    array = np.asarray(values)
+    array = as_array(name, values)
     if array.dtype.kind not in "iuf" and array.size:
         raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}")
     if array.ndim > 1:
@@ -116,13 +143,15 @@ def priorities(values: Any, k: int) -> Float64:
 
 def ids(values: Any) -> Int64:
     """Return transition ids as int64[b]."""
-    array = np.asarray(values)
+    array = as_array("indices", values)
+    if array.dtype == object and all(isinstance(value, int) for value in array.flat):
+        raise IndexError(f"indices must be ids this buffer issued, got {max(array.flat, key=abs)}")
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"indices must be whole numbers, got dtype {array.dtype}")
     if array.ndim > 1:
         raise ValueError(f"indices must be one-dimensional, got shape {array.shape}")
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
-        raise IndexError(f"indices must be issued ids, got {array.max()}")
+        raise IndexError(f"indices must be ids this buffer issued, got {array.max()}")
     return np.ascontiguousarray(np.atleast_1d(array), np.int64)
 
 
@@ -137,8 +166,24 @@ def raise_update(status: int, at: int, indices: Int64, values: Float64, n_issued
     raise ValueError(f"priorities must be finite and at least 0, got {values[at]} at position {at}")
 
 
+def mass(largest: float, alpha: float) -> float:
+    """Return largest ** alpha, the mass of a priority with eps added, if a full scale can hold it."""
+    try:
+        value = float(largest**alpha)
+    except OverflowError:
+        value = math.inf
+    if not value <= LARGEST_MASS:
+        raise ValueError(
+            "priorities must have a mass, (priority + eps) ** alpha, of at most 2**1023, "
+            f"got priority {largest:g}"
+        )
+    return value
+
+
 def same_layout(name: str, mine: Any, theirs: Any, path: str = "") -> None:
     """Raise ValueError unless `theirs` has the keys, shapes and dtypes of `mine`."""
+    if isinstance(mine, bool | int | float | str) and not isinstance(theirs, type(mine)):
+        raise ValueError(f"{name}{path} must be of type {type(mine).__name__}, got {theirs!r}")
     if isinstance(mine, np.ndarray):
         if not isinstance(theirs, np.ndarray) or mine.shape != theirs.shape or mine.dtype != theirs.dtype:
             raise ValueError(

@@ -70,10 +70,11 @@ class PriorityFormat:
 
     def doublings(self, scale: float, mass: float) -> int:
         """Return how often `scale` must double to hold `mass`; 0 where the scale is fixed."""
-        n = 0
-        while not self.is_fixed and mass > scale * 2.0**n:
-            n += 1
-        return n
+        if self.is_fixed or mass <= scale:
+            return 0
+        # frexp: a = f * 2**e with 1/2 <= f < 1, so an exact power of two has one in e too many.
+        fraction, exponent = math.frexp(mass / scale)
+        return exponent - 1 if fraction == 0.5 else exponent
 
     def encode(self, masses: Float64, scale: float) -> tuple[Int64, int]:
         """Return the codes of `masses` at `scale`, rounded half up, and how many saturated."""
@@ -90,6 +91,8 @@ def halve(codes: Int64, times: int) -> Int64:
     >>> halve(np.array([1, 2, 5, 8]), 1)
     array([1, 1, 3, 4])
     """
+    if times > 32:  # nothing is left of 32 bits
+        return np.ones_like(codes)
     return np.maximum((codes + (1 << (times - 1))) >> times, 1) if times else codes
 
 

@@ -151,13 +151,29 @@ class CodeIndex:
         kernels.slots_by_rank(self._state, slots)
         result = by_slot.copy()
         result[slots] += np.cumsum(by_rank)[: self.n_valid]
-        return result
+        return np.maximum(result, 0.0)  # a sum of differences strays below zero by rounding
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the arrays that make the next draws repeat."""
-        return {str(i): array.copy() for i, array in enumerate(self._state)}
+        """Return codes, and each slot's place among those of its code: what draws depend on."""
+        return {"codes": self.codes, "place": self._state[2].copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`."""
-        for i, array in enumerate(self._state):
-            array[...] = state[str(i)]
+        """Continue from `state`.
+
+        Raises
+        ------
+        ValueError
+            If a code is beyond the width, or the places are no order of the slots of a code.
+        """
+        codes, place = state["codes"].astype(np.int64), state["place"].astype(np.int64)
+        if codes.max(initial=0) > self._top:
+            raise ValueError(f"codes must be at most {self._top}, got {codes.max()}")
+        slots = np.flatnonzero(codes)
+        order = slots[np.lexsort((place[slots], codes[slots]))]
+        first = np.flatnonzero(np.diff(codes[order], prepend=-1))
+        expected = np.arange(len(order)) - np.repeat(first, np.diff(np.append(first, len(order))))
+        if not np.array_equal(place[order], expected):
+            raise ValueError("place must number the slots of each code from 0, got another order")
+        for array in self._state:
+            array[...] = 0
+        kernels.write(self._state, order, codes[order])

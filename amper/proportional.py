@@ -95,8 +95,10 @@ class ProportionalSampler:
 
     @property
     def codes(self) -> UInt32:
-        """Code stored for each slot, uint32[capacity]."""
-        return self._tree.leaves
+        """Code stored for each slot, uint32[capacity]; read-only."""
+        view = self._tree.leaves.view()
+        view.flags.writeable = False
+        return view
 
     def insert(self, slots: Int64, codes: Int64, *, at_maximum: bool) -> Int64:
         """Write new transitions and return the codes stored."""

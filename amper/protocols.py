@@ -172,8 +172,8 @@ class Sink(Protocol):
         """Take the description of the replay; called once, before anything else."""
         ...
 
-    def record_insert(self, slots: Int64, codes: Array, actor: int = 0) -> None:
-        """Take one insert of new transitions."""
+    def record_insert(self, slots: Int64, codes: Array, actor: int = 0, *, at_maximum: bool = False) -> None:
+        """Take one insert of new transitions; `at_maximum`: they came without priorities."""
         ...
 
     def record_update(self, slots: Int64, codes: Array, actor: int = 0) -> None:

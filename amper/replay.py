@@ -13,7 +13,7 @@ import numpy as np
 
 from amper import checks, samplers
 from amper._kernels.fixedpoint import encode_update
-from amper.protocols import Int64, Sink, TraceHeader
+from amper.protocols import Float64, Int64, Sink, TraceHeader
 from amper.state import flatten, read_npz, unflatten, write_npz
 from amper.storage import RowStorage, parse_fields
 
@@ -106,32 +106,47 @@ class ReplayBuffer:
         if seed is not None:
             seed = checks.whole("seed", seed, at_least=0)
         parsed = parse_fields(fields)
-        options = dict(sampler_options or {})
+        checks.terminated(parsed)
         self._sampler_name = sampler
-        self._sampler = samplers.make(sampler, self._capacity, seed=seed, **options)
+        self._sampler = samplers.make_from(sampler, self._capacity, seed, sampler_options or {})
         self._format = self._sampler.format
         self._fields = parsed
         self._storage = RowStorage(self._capacity, parsed)
         self._config: dict[str, Any] = {
             "capacity": self._capacity,
             "fields": {f.name: {"shape": list(f.shape), "dtype": f.dtype.str} for f in parsed},
-            "sampler": sampler, "sampler_options": options, "alpha": self._alpha, "beta": self._beta,
-            "eps": self._eps, "n_envs": self._n_envs, "discount": self._discount, "seed": seed,
+            "sampler": sampler, "sampler_options": dict(self._sampler.options),
+            "alpha": self._alpha, "beta": self._beta, "eps": self._eps,
+            "n_envs": self._n_envs, "discount": self._discount, "seed": seed,
         }  # fmt: skip
         self._n_issued = 0
-        self._largest = 0.0
+        self._largest = -1.0  # none seen
         self._scale = self._format.start
         self._default = (-1.0, 0.0, 0, 0)  # largest priority, scale; the code they make, whether it saturates
         self._flags = np.zeros(self._capacity, np.uint8)
         self._stats = {"saturated": 0, "rescales": 0, "stale_updates": 0, "never_sampled": 0}
-        self._sink = sink
+        self._sink: Sink | None = None
         if sink is not None:
-            sink.begin(
-                TraceHeader(
-                    n_rows=self._capacity, row_bytes=self._storage.row_bytes, bits=self._format.bits,
-                    sampler=sampler, options=self._sampler.options, seed=seed, source="ReplayBuffer",
-                )
-            )  # fmt: skip
+            self._attach(sink)
+
+    def _attach(self, sink: Sink) -> None:
+        """Record in `sink` from here on, beginning with what is stored."""
+        if not all(
+            hasattr(sink, verb) for verb in ("begin", "record_insert", "record_update", "record_sample")
+        ):
+            raise TypeError(f"sink must be a Trace, or record as one does, got {sink!r}")
+        sink.begin(
+            TraceHeader(
+                n_rows=self._capacity, row_bytes=self._storage.row_bytes, bits=self._format.bits,
+                sampler=self._sampler_name, options=self._sampler.options, seed=self._config["seed"],
+                source="ReplayBuffer",
+            )
+        )  # fmt: skip
+        codes = self._sampler.codes
+        stored = np.flatnonzero(codes)
+        if len(stored):
+            sink.record_insert(stored, codes[stored])
+        self._sink = sink
 
     @classmethod
     def for_env(cls, env: Any, capacity: int, **options: Any) -> ReplayBuffer:
@@ -185,12 +200,14 @@ class ReplayBuffer:
 
         saturated: priorities beyond a fixed full scale. rescales: doublings of an automatic one.
         stale_updates: updates of overwritten ids. never_sampled: transitions overwritten without having been
-        sampled once. redraws, fallbacks: of AMPER's candidate sets.
+        sampled once; unsampled: those stored now that were not sampled yet. redraws, fallbacks: of AMPER's
+        candidate sets.
         """
-        return {**self._stats, **self._sampler.stats}
+        unsampled = len(self) - int(np.count_nonzero(self._flags))
+        return {**self._stats, "unsampled": unsampled, **self._sampler.stats}
 
     # -- writing ------------------------------------------------------------------------------------
-    def add(self, *, priorities: Any = None, **columns: Any) -> Int64:
+    def add(self, /, *, priorities: Any = None, **columns: Any) -> Int64:
         """Store one transition, or k of them, and return their ids.
 
         Parameters
@@ -220,9 +237,10 @@ class ReplayBuffer:
             )
         first = self._n_issued
         ids = np.arange(first, first + k)
+        raw = None if priorities is None else checks.priorities(priorities, k) + self._eps
         if k == 0:
             return ids
-        codes = self._new_codes(priorities, k)
+        codes = self._default_codes(k) if raw is None else self._codes_of(raw)
         place, slots = self._places(first, k)
         if first + k > self._capacity:
             old = self._flags[place] if first >= self._capacity else self._flags[: first + k - self._capacity]
@@ -232,7 +250,7 @@ class ReplayBuffer:
         self._n_issued += k
         stored = self._sampler.insert(slots, codes, at_maximum=priorities is None)
         if self._sink is not None:
-            self._sink.record_insert(slots, stored)
+            self._sink.record_insert(slots, stored, at_maximum=priorities is None)
         return ids
 
     def _places(self, first: int, k: int) -> tuple[Int64 | slice, Int64]:
@@ -243,30 +261,34 @@ class ReplayBuffer:
         slots = np.arange(first, first + k) % self._capacity
         return slots, slots
 
-    def _new_codes(self, priorities: Any, k: int) -> Int64:
-        """Return the codes that k new transitions enter with; raise before anything changes."""
-        if priorities is None:
-            if self._default[:2] != (self._largest, self._scale):
-                mass = np.array([(self._largest or 1.0) ** self._alpha])
-                codes, saturated = self._format.encode(mass, self._scale)
-                self._default = (self._largest, self._scale, int(codes[0]), saturated)
-            self._stats["saturated"] += k * self._default[3]
-            return np.full(k, self._default[2], np.int64)
-        raw = checks.priorities(priorities, k) + self._eps
-        self._grow(float(raw.max()) ** self._alpha)
-        self._largest = max(self._largest, float(raw.max()))
+    def _default_codes(self, k: int) -> Int64:
+        """Return the codes of k new transitions without priorities: the largest seen, 1.0 before any."""
+        if self._default[:2] != (self._largest, self._scale):
+            mass = (self._largest if self._largest >= 0 else 1.0) ** self._alpha
+            codes, saturated = self._format.encode(np.array([mass]), self._scale)
+            self._default = (self._largest, self._scale, int(codes[0]), saturated)
+        self._stats["saturated"] += k * self._default[3]
+        return np.full(k, self._default[2], np.int64)
+
+    def _codes_of(self, raw: Float64) -> Int64:
+        """Return the codes of new priorities, eps included; raise before anything changes."""
+        largest = float(raw.max())
+        self._grow(largest)
+        self._largest = max(self._largest, largest)
         codes, saturated = self._format.encode(raw**self._alpha, self._scale)
         self._stats["saturated"] += saturated
         return codes
 
-    def _grow(self, mass: float) -> None:
-        """Double the full scale until it holds `mass`."""
-        n = self._format.doublings(self._scale, mass)
+    def _grow(self, largest: float) -> None:
+        """Double the full scale until it holds the mass of the priority `largest`."""
+        if self._format.is_fixed:
+            return
+        n = self._format.doublings(self._scale, checks.mass(largest, self._alpha))
         if n == 0:
             return
+        self._sampler.rescale(n)
         self._scale *= 2.0**n
         self._stats["rescales"] += n
-        self._sampler.rescale(n)
         if self._sink is not None and len(self):
             codes = self._sampler.codes
             stored = np.flatnonzero(codes)
@@ -310,7 +332,7 @@ class ReplayBuffer:
         self._stats["stale_updates"] += n_stale
         self._stats["saturated"] += n_saturated
         if n_live:
-            self._largest = max(self._largest, largest)
+            self._largest = max(self._largest, float(largest))
             slots, codes = slots[len(ids) - n_live :], codes[len(ids) - n_live :]
             self._sampler.update(slots, codes)
             if self._sink is not None:
@@ -383,22 +405,41 @@ class ReplayBuffer:
         Raises
         ------
         ValueError
-            If the state is of another configuration; nothing is changed then.
+            If the state is of another configuration, or not a state; or if a sink records this buffer, whose
+            trace could not follow. Nothing is changed then.
         """
+        if self._sink is not None:
+            raise ValueError("sink must be absent to load a state; pass it to ReplayBuffer.load instead")
+        theirs = d.get("config") if isinstance(d, Mapping) else None
         mine = {k: v for k, v in json.loads(json.dumps(self._config)).items() if k != "seed"}
-        theirs = {k: v for k, v in d["config"].items() if k != "seed"} if "config" in d else {}
         for key, value in mine.items():
-            if value != theirs.get(key):
-                raise ValueError(
-                    f"d must be the state of a buffer with {key}={value!r}, got {theirs.get(key)!r}"
-                )
+            other = theirs.get(key) if isinstance(theirs, Mapping) else None
+            if value != other:
+                raise ValueError(f"d must be the state of a buffer with {key}={value!r}, got {other!r}")
         checks.same_layout("d", self.state_dict(), d)
-        self._n_issued, self._largest = int(d["n_issued"]), float(d["largest"])
-        self._scale = float(d["scale"])
+        # Into new parts first: a state that turns out broken leaves this buffer as it is.
+        sampler = samplers.make_from(
+            self._sampler_name, self._capacity, self._config["seed"], self._config["sampler_options"]
+        )
+        storage = RowStorage(self._capacity, self._fields)
+        try:
+            sampler.load_state_dict(d["sampler"])
+            storage.load_state_dict(d["storage"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"d must be the state of a buffer, got a broken one: {error}") from error
+        n_issued, scale = d["n_issued"], d["scale"]
+        n_stored = min(n_issued, self._capacity)
+        written = sampler.codes > 0
+        if n_issued < 0 or not written[:n_stored].all() or written[n_stored:].any():
+            raise ValueError(
+                f"d must hold a code for each of its {n_stored} transitions, got other slots written"
+            )
+        if not 0 < scale <= checks.LARGEST_MASS or not d["largest"] < math.inf or (d["flags"] > 1).any():
+            raise ValueError(f"d must have a positive finite scale and flags 0 or 1, got scale {scale!r}")
+        self._n_issued, self._largest, self._scale = n_issued, float(d["largest"]), float(scale)
         self._stats = dict(d["stats"])
-        self._flags[...] = d["flags"]
-        self._storage.load_state_dict(d["storage"])
-        self._sampler.load_state_dict(d["sampler"])
+        self._flags = d["flags"].copy()
+        self._sampler, self._storage = sampler, storage
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole buffer as one .npz: temporary file first, then renamed into place."""
@@ -419,10 +460,17 @@ class ReplayBuffer:
         header, arrays = read_npz(Path(path), "a replay written by ReplayBuffer.save", FORMAT_VERSION)
         if header.get("kind") != "replay":
             raise ValueError(f"path must name a replay written by ReplayBuffer.save, got {str(path)!r}")
-        d = unflatten(header, arrays)
-        config = dict(d["config"])
-        buffer = cls(config.pop("capacity"), config.pop("fields"), sink=sink, **config)
-        buffer.load_state_dict(d)
+        try:
+            d = unflatten(header, arrays)
+            config = dict(d["config"])
+            buffer = cls(config.pop("capacity"), config.pop("fields"), **config)
+            buffer.load_state_dict(d)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"path must name a replay written by ReplayBuffer.save, got {str(path)!r}: {error}"
+            ) from error
+        if sink is not None:
+            buffer._attach(sink)
         return buffer
 
     def __getstate__(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from amper import urng as uniform_sources
 from amper.associative import AmperSampler
+from amper.checks import whole
 from amper.fixedpoint import FullScale, PriorityFormat, convert, halve
 from amper.proportional import ProportionalSampler
 from amper.protocols import Draw, Float64, Int64, Sampler, UInt32
@@ -48,8 +49,10 @@ class UniformSampler:
 
     @property
     def codes(self) -> UInt32:
-        """Code stored for each slot, uint32[capacity]."""
-        return self._codes
+        """Code stored for each slot, uint32[capacity]; read-only."""
+        view = self._codes.view()
+        view.flags.writeable = False
+        return view
 
     def insert(self, slots: Int64, codes: Int64, *, at_maximum: bool) -> Int64:
         """Write new transitions and return the codes stored."""
@@ -130,21 +133,39 @@ def register(name: str, factory: Factory) -> None:
 def make(name: str, capacity: int, *, seed: int | None = None, **options: Any) -> Sampler:
     """Return a sampler over `capacity` slots.
 
+    Slots and codes passed to it are not checked again: `ReplayBuffer` and `Trace` do that.
+
     Raises
     ------
     ValueError
         If the name or an option is unknown, or an option is out of range.
     """
-    if name not in _REGISTRY:
+    return make_from(name, capacity, seed, options)
+
+
+def make_from(name: str, capacity: int, seed: int | None, options: Mapping[str, Any]) -> Sampler:
+    """Return a sampler, as `make`, its options in one mapping."""
+    if not isinstance(name, str) or name not in _REGISTRY:
         close = difflib.get_close_matches(str(name), _REGISTRY, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"sampler must be one of {', '.join(_REGISTRY)}, got {name!r}{hint}")
+    if not isinstance(options, Mapping):
+        raise TypeError(f"sampler_options must be a mapping, got {options!r}")
     factory = _REGISTRY[name]
     known = _option_names(factory)
     for option in options:
-        if known and option not in known:
+        if not isinstance(option, str) or (known and option not in known):
             raise ValueError(f"sampler_options must be among {', '.join(known)} for {name!r}, got {option!r}")
-    return factory(capacity, uniform_sources.stream(seed, f"sampler/{name}"), **options)
+    plain = {option: _plain(value) for option, value in options.items()}
+    capacity = whole("capacity", capacity, at_least=1)
+    return factory(capacity, uniform_sources.stream(seed, f"sampler/{name}"), **plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy scalars as Python's, so that options can be written as JSON."""
+    if isinstance(value, tuple | list):
+        return tuple(_plain(entry) for entry in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _option_names(factory: Factory) -> list[str]:
@@ -164,7 +185,15 @@ def replay_trace(
     `Trace.replay` is this without the sampler; the sampler, as it is at the end, tells the law it samples by.
     """
     header = trace.header
-    seed = header.seed if seed is None else seed
+    trace.check()
+    if "full_scale" in options:
+        raise ValueError(
+            "full_scale must stay the recording's, got it as an option; codes are fractions of it"
+        )
+    kinds = trace.ops["kind"]
+    if len(kinds) and kinds[0] == OpKind.SAMPLE:
+        raise ValueError("trace must insert before it samples, got a sampling as op 0; record from the start")
+    seed = header.seed if seed is None else whole("seed", seed, at_least=0)
     sampler = make(name, header.n_rows, seed=seed, **options)
     result = Trace()
     result.begin(
@@ -177,30 +206,28 @@ def replay_trace(
             source=f"replay of {header.sampler}: {header.source}",
         )
     )
-    largest = 0
     for op in range(len(trace)):
-        largest = _replay_op(trace, op, sampler, result, largest)
+        _replay_op(trace, op, sampler, result)
     return result, sampler
 
 
-def _replay_op(trace: Trace, op: int, sampler: Sampler, sink: Trace, largest: int) -> int:
-    """Put op number `op` through `sampler`; return the largest code recorded so far."""
-    kind, actor, first, count = (int(value) for value in trace.ops[op])
+def _replay_op(trace: Trace, op: int, sampler: Sampler, sink: Trace) -> None:
+    """Put op number `op` through `sampler`, recording what it does in `sink`."""
+    kind, actor, first, count, at_maximum = trace.ops[op].item()
     if kind == OpKind.SAMPLE:
         sink.record_sample(sampler.sample(count), actor)
-        return largest
+        return
     if actor < 0:
         sampler.rescale(-actor)
         stored = np.flatnonzero(sampler.codes)
         sink.record_update(stored, sampler.codes[stored], actor)
-        return int(halve(np.array([largest]), -actor)[0])
+        return
     rows = trace.writes[first : first + count]
-    recorded = rows["code"].astype(np.int64)
-    slots, codes = rows["slot"].copy(), convert(recorded, trace.header.bits, sampler.format.bits)
+    slots = rows["slot"].copy()
+    codes = convert(rows["code"].astype(np.int64), trace.header.bits, sampler.format.bits)
     if kind == OpKind.INSERT:
-        at_maximum = bool(recorded.min() >= largest)
-        sink.record_insert(slots, sampler.insert(slots, codes, at_maximum=at_maximum), actor)
+        stored = sampler.insert(slots, codes, at_maximum=at_maximum)
+        sink.record_insert(slots, stored, actor, at_maximum=at_maximum)
     else:
         sampler.update(slots, codes)
         sink.record_update(slots, codes, actor)
-    return max(largest, int(recorded.max()))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-import zipfile
+import secrets
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,14 +51,24 @@ def unflatten(values: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[st
 
 
 def write_npz(path: Path, header: str, arrays: dict[str, Array]) -> None:
-    """Write arrays and a JSON header to `path` atomically, compressed, without pickles."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    """Write arrays and a JSON header to `path` atomically, compressed, without pickles.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"path must lie in an existing folder, got {str(path)!r}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             np.savez_compressed(file, header=np.frombuffer(header.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+        if path.exists():
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -68,11 +78,14 @@ def read_npz(path: Path, what: str, version: int) -> tuple[dict[str, Any], dict[
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
         header = json.loads(arrays.pop("header").tobytes().decode())
-        found = int(header["version"])
-    except FileNotFoundError:
+        found = header["version"]
+    except (FileNotFoundError, MemoryError):
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"path must name {what}, got {str(path)!r}: {error}") from error
+    except Exception as error:  # a damaged archive raises whatever its decoders raise
+        reason = f"{type(error).__name__} while reading"
+        raise ValueError(f"path must name {what}, got {str(path)!r}: {reason}") from error
+    if found.__class__ is not int or found < 1:
+        raise ValueError(f"path must name {what}, got {str(path)!r}: version {found!r}")
     if found > version:
         raise ValueError(
             f"path must name {what} of version <= {version}, got version {found}; upgrade this package"

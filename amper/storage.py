@@ -59,19 +59,18 @@ def _parse_field(name: Any, spec: Any) -> Field:
             f"fields[{name!r}] must have no keys but shape and dtype, got {sorted(unknown)[0]!r}"
         )
     try:
-        dtype = np.dtype(spec.get("dtype", "float32"))
+        dtype = np.dtype(spec.get("dtype", "float32") or "none")
     except TypeError as error:
         raise ValueError(f"fields[{name!r}] must have a NumPy dtype, got {spec['dtype']!r}") from error
     if dtype.kind not in _KINDS:
         raise ValueError(f"fields[{name!r}] must have a boolean, integer or floating dtype, got {dtype}")
-    shape = spec.get("shape", ())
-    try:
-        shape = (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"fields[{name!r}] must have a shape of whole numbers, got {shape!r}") from error
-    if any(n < 1 for n in shape):
-        raise ValueError(f"fields[{name!r}] must have a shape of positive numbers, got {shape!r}")
-    return Field(name, shape, dtype)
+    given = spec.get("shape", ())
+    shape = (given,) if isinstance(given, int | np.integer) else given
+    if not isinstance(shape, tuple | list) or not all(
+        isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 1 for n in shape
+    ):
+        raise ValueError(f"fields[{name!r}] must have a shape of positive whole numbers, got {given!r}")
+    return Field(name, tuple(int(n) for n in shape), dtype)
 
 
 class RowStorage:

@@ -146,15 +146,6 @@ class Tcam:
         """Return the rows whose match line is up, ascending."""
         return np.flatnonzero(_bits(match, self.n_rows)).astype(np.int64)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return planes and valid bits."""
-        return {"planes": self._planes.copy(), "valid": self._valid.copy()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`."""
-        self._planes[...] = state["planes"]
-        self._valid[...] = state["valid"]
-
 
 def _bits(words: Words, n: int) -> npt.NDArray[np.uint8]:
     """Return the first `n` bits of little-endian words as uint8[n]."""
@@ -224,7 +215,7 @@ class TcamSearch:
             rows[n_rows] = query
             rows[n_rows, 6] = count
             n_rows += 1
-            n_neighbours = min(int(np.floor(lam * key / full * count + 0.5)), self.n_valid)
+            n_neighbours = int(min(np.floor(lam * key / full * count + 0.5), self.n_valid))
             found.append(self.tcam.nearest(key, n_neighbours, self._distance))
             if n_neighbours:
                 far = int(np.max(np.abs(self.read(found[-1]) - key)))
@@ -272,12 +263,22 @@ class TcamSearch:
         return total
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what makes the next draws repeat."""
-        return {"codes": self._codes.copy(), **self.tcam.state_dict()}
+        """Return the codes; the planes follow from them."""
+        return {"codes": self._codes.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`."""
-        self._codes[...] = state["codes"]
-        self.n_valid = int(np.count_nonzero(self._codes))
-        self.code_sum = int(np.sum(self._codes, dtype=np.int64))
-        self.tcam.load_state_dict(state)
+        """Continue from `state`.
+
+        Raises
+        ------
+        ValueError
+            If a code is beyond the width.
+        """
+        codes = state["codes"].astype(np.int64)
+        if codes.max(initial=0) >> self.tcam.bits:
+            raise ValueError(f"codes must fit in {self.tcam.bits} bits, got {codes.max()}")
+        slots = np.flatnonzero(codes)
+        self.tcam = Tcam(self.tcam.n_rows, self.tcam.bits)
+        self._codes[...] = 0
+        self.n_valid = self.code_sum = 0
+        self.write(slots, codes[slots])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from amper.checks import whole
 from amper.protocols import SEARCH_COLUMNS, Array, Draw, Int64, TraceHeader
 from amper.state import read_npz, write_npz
 
@@ -24,7 +25,7 @@ __all__ = ["FORMAT_VERSION", "Draw", "OpKind", "Trace", "TraceHeader"]
 
 FORMAT_VERSION = 1
 
-_OPS = np.dtype([("kind", "u1"), ("actor", "i4"), ("first", "i8"), ("count", "i8")])
+_OPS = np.dtype([("kind", "u1"), ("actor", "i4"), ("first", "i8"), ("count", "i8"), ("at_maximum", "?")])
 _WRITES = np.dtype([("slot", "i8"), ("code", "u4")])
 _SEARCHES = np.dtype(
     [
@@ -52,6 +53,20 @@ _SAMPLES = np.dtype(
 )
 _DRAWS = np.dtype([("slot", "i8"), ("group", "i4")])
 _TABLES = {"ops": _OPS, "writes": _WRITES, "searches": _SEARCHES, "samples": _SAMPLES, "draws": _DRAWS}
+
+
+def _within(first: Array, count: Array | int, n: int) -> Array:
+    """Return where rows first .. first + count exist in a table of n."""
+    inside: Array = (first >= 0) & (count >= 0) & (first <= n) & (count <= n - first)
+    return inside
+
+
+def _require(name: str, holds: Array, values: Array, rule: str) -> None:
+    """Raise ValueError naming the first value of a column that breaks its rule."""
+    if not holds.all():
+        at = int(np.argmin(holds))
+        raise ValueError(f"{name} of a trace must be {rule}, got {int(values[at])} at row {at}")
+
 
 Mapping_ = Literal["interleaved", "contiguous"]
 
@@ -99,9 +114,10 @@ class Trace:
     header : TraceHeader
         What was recorded. Reading it before `begin` raises RuntimeError.
     ops : structured[k]
-        `kind` (`OpKind`), `actor`, `first`, `count`. For an insert or update, rows `first .. first+count`
-        of `writes`; for a sampling, `first` is its row in `samples` and `count` its batch size. A negative
-        actor -h marks the replay's own rescale: every stored code, halved h times.
+        `kind` (`OpKind`), `actor`, `first`, `count`, `at_maximum`. For an insert or update, rows
+        `first .. first+count` of `writes`; for a sampling, `first` is its row in `samples` and `count` its
+        batch size. `at_maximum` marks inserts of new transitions without a priority of their own. A
+        negative actor -h marks the replay's own rescale: every stored code, halved h times.
     writes : structured[k]
         `slot`, `code`.
     searches : structured[k]
@@ -129,6 +145,7 @@ class Trace:
         self._header: TraceHeader | None = None
         self._tables = {name: _Table(dtype) for name, dtype in _TABLES.items()}
         self._match_counts: dict[tuple[Any, ...], npt.NDArray[np.uint32]] = {}
+        self._n_checked = -1
 
     # -- reading ------------------------------------------------------------------------------------
     @property
@@ -163,17 +180,26 @@ class Trace:
 
         Raises
         ------
-        ValueError
-            If the trace already has one: a trace records one replay.
+        ValueError, TypeError
+            If the trace already has one, for a trace records one replay; or a field is out of range.
         """
+        whole("n_rows", header.n_rows, at_least=1)
+        whole("row_bytes", header.row_bytes, at_least=0)
+        if whole("bits", header.bits, at_least=1) > 32:
+            raise ValueError(f"bits must be at most 32, got {header.bits!r}")
+        if not isinstance(header.options, Mapping) or not isinstance(header.sampler, str):
+            raise TypeError(f"sampler and options must be a name and a mapping, got {header!r}")
         if self._header is not None:
             msg = f"sink must be a new Trace, got one that already records {self._header.sampler!r}"
             raise ValueError(msg)
         self._header = header
 
-    def record_insert(self, slots: Int64, codes: Array, actor: int = 0) -> None:
-        """Append one insert: `codes[i]` written to the new row `slots[i]`."""
-        self._record_writes(OpKind.INSERT, slots, codes, actor)
+    def record_insert(self, slots: Int64, codes: Array, actor: int = 0, *, at_maximum: bool = False) -> None:
+        """Append one insert: `codes[i]` written to the new row `slots[i]`.
+
+        `at_maximum`: the transitions came without priorities and entered at the largest seen.
+        """
+        self._record_writes(OpKind.INSERT, slots, codes, actor, at_maximum)
 
     def record_update(self, slots: Int64, codes: Array, actor: int = 0) -> None:
         """Append one update: `codes[i]` written to the row `slots[i]`."""
@@ -186,7 +212,7 @@ class Trace:
         searches = (
             draw.searches if draw.searches is not None else np.empty((0, len(SEARCH_COLUMNS)), np.int64)
         )
-        tables["ops"].extend(1)[0] = (OpKind.SAMPLE, actor, tables["samples"].n, batch_size)
+        tables["ops"].extend(1)[0] = (OpKind.SAMPLE, actor, tables["samples"].n, batch_size, False)
         tables["samples"].extend(1)[0] = (
             batch_size,
             draw.n_valid,
@@ -204,12 +230,59 @@ class Trace:
         rows["slot"] = draw.slots
         rows["group"] = -1 if draw.groups is None else draw.groups
 
-    def _record_writes(self, kind: OpKind, slots: Int64, codes: Array, actor: int) -> None:
+    def _record_writes(
+        self, kind: OpKind, slots: Int64, codes: Array, actor: int, at_maximum: bool = False
+    ) -> None:
+        if len(slots) != len(codes):
+            raise ValueError(f"codes must have one value a slot, {len(slots)}, got {len(codes)}")
         writes = self._tables["writes"]
-        self._tables["ops"].extend(1)[0] = (kind, actor, writes.n, len(slots))
+        self._tables["ops"].extend(1)[0] = (kind, actor, writes.n, len(slots), at_maximum)
         rows = writes.extend(len(slots))
         rows["slot"] = slots
         rows["code"] = codes
+
+    def check(self) -> None:
+        """Raise ValueError unless every op refers to rows there are, and every write to a slot and code.
+
+        What a replay records is right by construction; a file, or a trace built by hand, is checked once
+        before anything is derived from it.
+        """
+        if self._n_checked == len(self):
+            return
+        header, ops, writes, samples, searches = (
+            self.header,
+            self.ops,
+            self.writes,
+            self.samples,
+            self.searches,
+        )
+        draws = self.draws
+        top, sampled = (1 << header.bits) - 1, ops["kind"] == OpKind.SAMPLE
+        written = ops[~sampled]
+        _require("kind", ops["kind"] <= OpKind.SAMPLE, ops["kind"], "0, 1 or 2")
+        _require(
+            "first",
+            _within(written["first"], written["count"], len(writes)),
+            written["first"],
+            "a row of writes",
+        )
+        _require(
+            "first",
+            _within(ops["first"][sampled], 1, len(samples)),
+            ops["first"][sampled],
+            "a row of samples",
+        )
+        _require("slot", (writes["slot"] >= 0) & (writes["slot"] < header.n_rows), writes["slot"],
+                 f"in 0 .. {header.n_rows - 1}")  # fmt: skip
+        _require("code", (writes["code"] >= 1) & (writes["code"] <= top), writes["code"], f"in 1 .. {top}")
+        _require("first_search", _within(samples["first_search"], samples["n_searches"], len(searches)),
+                 samples["first_search"], "a row of searches")  # fmt: skip
+        _require("first_draw", _within(samples["first_draw"], samples["batch_size"], len(draws)),
+                 samples["first_draw"], "a row of draws")  # fmt: skip
+        neighbours = searches["n_neighbours"]
+        _require("n_neighbours", (neighbours >= 0) & (neighbours <= header.n_rows), neighbours,
+                 f"in 0 .. {header.n_rows}")  # fmt: skip
+        self._n_checked = len(self)
 
     # -- deriving -----------------------------------------------------------------------------------
     def match_counts(
@@ -244,18 +317,13 @@ class Trace:
         ValueError
             If a parameter is out of range.
         """
-        if rows_per_array < 1:
-            raise ValueError(f"rows_per_array must be at least 1, got {rows_per_array!r}")
-        if n_banks < 1:
-            raise ValueError(f"n_banks must be at least 1, got {n_banks!r}")
+        rows_per_array = whole("rows_per_array", rows_per_array, at_least=1)
+        n_banks = whole("n_banks", n_banks, at_least=1)
         if mapping not in ("interleaved", "contiguous"):
             raise ValueError(f"mapping must be 'interleaved' or 'contiguous', got {mapping!r}")
         if per not in ("bank", "array"):
             raise ValueError(f"per must be 'bank' or 'array', got {per!r}")
-        beyond = self.writes["slot"] >= self.header.n_rows
-        if beyond.any() or (self.writes["slot"] < 0).any():
-            slot = int(self.writes["slot"][np.argmax(beyond | (self.writes["slot"] < 0))])
-            raise ValueError(f"trace must write slots 0 .. {self.header.n_rows - 1}, got {slot}")
+        self.check()
         n_arrays = -(-self.header.n_rows // rows_per_array)
         if per == "array":
             column_of_array = np.arange(n_arrays)
@@ -296,8 +364,8 @@ class Trace:
     def replay(self, sampler: str, *, seed: int | None = None, **options: Any) -> Trace:
         """Return the trace of another sampler under the same writes and batch sizes.
 
-        An insert whose code is at least the largest written so far is a new transition at the maximum, and
-        enters as the other sampler enters those; codes are converted to its width.
+        New transitions recorded at the maximum enter as the other sampler enters those; codes are converted
+        to its width. Codes are fractions of the recording's full scale: `full_scale` is no option here.
 
         Parameters
         ----------
@@ -307,6 +375,11 @@ class Trace:
             Seed of its draws; the recording's by default.
         **options
             Its `sampler_options`.
+
+        Raises
+        ------
+        ValueError
+            If the name or an option is unknown, or the trace samples before anything was stored.
         """
         from amper import samplers
 
@@ -323,10 +396,12 @@ class Trace:
         IndexError
             If the bounds are not 0 <= first <= last <= len(trace).
         """
-        if not 0 <= first <= last <= len(self):
+        first, last = whole("first", first, at_least=0), whole("last", last, at_least=0)
+        if not first <= last <= len(self):
             raise IndexError(
                 f"first, last must satisfy 0 <= first <= last <= {len(self)}, got {first}, {last}"
             )
+        self.check()
         codes = np.zeros(self.header.n_rows, np.uint32)
         ops, writes = self.ops, self.writes
         for op in ops[:first][ops["kind"][:first] != OpKind.SAMPLE]:
@@ -341,7 +416,8 @@ class Trace:
                 result.record_sample(self._draw(int(op["first"])), int(op["actor"]))
             else:
                 rows = writes[op["first"] : op["first"] + op["count"]]
-                result._record_writes(OpKind(int(op["kind"])), rows["slot"], rows["code"], int(op["actor"]))
+                kind, flag = OpKind(int(op["kind"])), bool(op["at_maximum"])
+                result._record_writes(kind, rows["slot"], rows["code"], int(op["actor"]), flag)
         used = int(result.writes["slot"].max(initial=0)) + 1
         result.begin(dataclasses.replace(self.header, n_rows=used))
         return result
@@ -383,14 +459,15 @@ class Trace:
         header, tables = read_npz(Path(path), "a trace written by Trace.save", FORMAT_VERSION)
         trace = cls()
         for name, dtype in _TABLES.items():
-            if name not in tables or tables[name].dtype != dtype:
+            if name not in tables or tables[name].dtype != dtype or tables[name].ndim != 1:
                 raise ValueError(
                     f"path must name a trace written by Trace.save, got {str(path)!r}: bad table {name}"
                 )
             trace._tables[name].extend(len(tables[name]))[:] = tables[name]
         try:
             trace.begin(TraceHeader(**header))
-        except TypeError as error:
+            trace.check()
+        except (TypeError, ValueError) as error:
             raise ValueError(
                 f"path must name a trace written by Trace.save, got {str(path)!r}: {error}"
             ) from error

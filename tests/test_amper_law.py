@@ -97,6 +97,8 @@ def test_the_candidate_set_has_the_size_expected(distribution, percent):
     sampler.insert(np.arange(N), codes, at_maximum=False)
     sizes = [len(sampler.candidates()[0]) for _ in range(2000)]
     assert np.mean(sizes) / N * 100 == pytest.approx(percent, rel=0.05)
+    # E|CSP| = 2 lambda' n mean / F for any grouping.
+    assert np.mean(sizes) == pytest.approx(2 * 0.15 * N * codes.mean() / sampler.full, rel=0.05)
 
 
 def test_indices_drawn_follow_the_law():

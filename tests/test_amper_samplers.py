@@ -151,8 +151,8 @@ def test_a_quantile_full_scale_ignores_outliers_and_still_finds_them():
         ("amper", {}, "sampler must be one of uniform, per, amper-k, amper-fr, got 'amper'; did you mean"),
         ("per", {"lam": 1}, "sampler_options must be among bits, full_scale for 'per', got 'lam'"),
         ("amper-fr", {"variant": "k"}, "sampler_options must be among"),
-        ("amper-fr", {"lam": 0}, "lam must be a positive finite number, got 0"),
-        ("amper-fr", {"lam": float("nan")}, "lam must be a positive finite number, got nan"),
+        ("amper-fr", {"lam": 0}, "lam must be a number above 0 and at most 1e6, got 0"),
+        ("amper-fr", {"lam": float("nan")}, "lam must be a number above 0 and at most 1e6, got nan"),
         ("amper-fr", {"match": "exact"}, "match must be one of 'radius', 'prefix', 'dithered', got 'exact'"),
         ("amper-fr", {"bits": 3}, "bits must be a whole number in 4..32, got 3"),
         ("amper-fr", {"bits": 33}, "bits must be a whole number in 4..32, got 33"),
@@ -185,3 +185,74 @@ def test_a_sampler_can_be_registered_once(monkeypatch):
     assert samplers.make("mine", 4, seed=0).options == {"bits": 32, "full_scale": "auto"}
     with pytest.raises(ValueError, match="name must be new, got 'mine'"):
         samplers.register("mine", samplers.UniformSampler)
+
+
+DRAWN = [
+    ("amper-fr", {}),
+    ("amper-fr", {"engine": "tcam"}),
+    ("amper-fr", {"unique": True, "lam": 2.0}),
+    ("amper-k", {}),
+    ("amper-k", {"engine": "tcam"}),
+    ("amper-k", {"distance": "hamming"}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), DRAWN)
+def test_draws_are_uniform_over_the_candidate_set(name, options):
+    rng = np.random.default_rng(5)
+    codes = rng.choice([20_000, 40_000, 40_001, 65_535], 60)  # few codes: many ties
+    sampler = filled(name, codes, n_groups=4, **{"lam": 0.5, **options})
+    n_csp, _, _ = sampler._form()
+    slots, groups = sampler._search.members()
+    assert len(slots) == n_csp > 3
+    drawn, drawn_groups = sampler._search.draw(n_csp, rng.random(40_000))
+    expected = np.zeros(60 * 4)
+    np.add.at(expected, slots * 4 + groups, 40_000 / n_csp)
+    found = np.bincount(drawn * 4 + drawn_groups, minlength=60 * 4)
+    assert not found[expected == 0].any()
+    inside = expected > 0
+    statistic = np.sum((found[inside] - expected[inside]) ** 2 / expected[inside])
+    # False-alarm rate 1e-4 at a fixed seed.
+    assert stats.chi2.sf(statistic, inside.sum() - 1) > 1e-4
+    assert np.array_equal(sampler._search.multiplicity(np.arange(60)), np.bincount(slots, minlength=60))
+
+
+@pytest.mark.parametrize("engine", ["index", "tcam"])
+def test_a_fallback_draws_uniformly_from_everything(engine):
+    sampler = filled("amper-fr", np.arange(1, 41) * 1000, engine=engine, min_csp=41, weights="csp")
+    draw = sampler.sample(40_000)
+    assert draw.fallback
+    found = np.bincount(draw.slots, minlength=40)
+    assert stats.chi2.sf(np.sum((found - 1000) ** 2 / 1000), 39) > 1e-4
+    assert set(draw.probabilities) == {1 / 40}
+
+
+def test_nearest_by_hamming_distance_is_another_law():
+    codes = np.array([0b0111_1111_1111_1111, 0b1000_0000_0000_0000, 0b1111_1111_1111_1111])
+    query = np.array([[0, 0b1000_0000_0000_0001, 0, 65_535, 0, 1, 0, 0]])
+    found = {}
+    for distance in ("value", "hamming"):
+        sampler = filled("amper-k", codes, distance=distance)
+        sampler._search.find_nearest(query, 2.0, 3 * 0b1000_0000_0000_0001, np.empty((2, 8), np.int64))
+        found[distance] = sorted(sampler._search.members()[0])
+    assert found == {"value": [0, 1], "hamming": [1, 2]}
+
+
+def test_a_quantile_full_scale_still_finds_the_largest_codes():
+    codes = np.append(np.random.default_rng(0).integers(1, 1000, 950), np.full(50, 60_000))
+    sampler = samplers.make("amper-fr", 1000, seed=0, v_max="q90")
+    sampler.insert(np.arange(1000), np.full(1000, 65_535), at_maximum=True)
+    sampler.update(np.arange(1000), codes)
+    assert sampler.full < 1100
+    assert sampler.law(2000)[950:].sum() > 0.05
+    # Overwritten and halved codes leave the quantile.
+    sampler.rescale(1)
+    assert sampler.full < 550
+    sampler.insert(np.arange(950), np.full(950, 65_535), at_maximum=True)
+    assert sampler._updated.n == 50
+    assert sampler.full > 29_000
+
+
+def test_an_options_value_of_numpy_is_stored_as_pythons():
+    options = samplers.make("amper-fr", 4, n_groups=np.int64(5), lam=np.float32(0.25)).options
+    assert (type(options["n_groups"]), type(options["lam"])) == (int, float)

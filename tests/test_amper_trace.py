@@ -186,5 +186,82 @@ def test_a_trace_that_writes_beyond_its_rows_has_no_profile():
     trace = Trace()
     trace.begin(TraceHeader(n_rows=4, row_bytes=8, bits=8, sampler="per", options={}, seed=0))
     trace.record_insert(np.array([0, 7]), np.array([1, 1]))
-    with pytest.raises(ValueError, match=r"trace must write slots 0 \.\. 3, got 7"):
+    with pytest.raises(ValueError, match=r"slot of a trace must be in 0 \.\. 3, got 7 at row 1"):
         trace.match_counts(4, 1)
+
+
+def test_a_window_replays_the_priorities_it_begins_with():
+    trace, _ = recorded("per")
+    window = trace.window(60, len(trace))
+    assert not window.ops["at_maximum"][0]
+    scale = 2.0 ** (trace.header.bits - 16)
+    replayed = window.replay("amper-fr")
+    n = int(window.ops["count"][0])
+    assert replayed.writes["code"][:n] * scale == pytest.approx(window.writes["code"][:n], abs=scale)
+    assert len(set(replayed.writes["code"][:n])) > 3
+
+
+def test_explicit_priorities_are_replayed_as_they_were():
+    trace = Trace()
+    buffer = amper.ReplayBuffer(8, {"x": {}}, sampler="amper-fr", seed=0, sink=trace)
+    buffer.add(x=np.zeros(4), priorities=[0.1, 0.2, 0.3, 1.0])
+    buffer.add(x=1)
+    again = trace.replay("amper-fr", seed=0)
+    assert np.array_equal(again.writes, trace.writes)
+    assert list(again.ops["at_maximum"]) == [False, True]
+
+
+def test_new_items_of_a_per_trace_enter_another_sampler_at_its_top():
+    trace = Trace()
+    buffer = amper.ReplayBuffer(30, {"x": {}}, sampler="per", seed=0, sink=trace)
+    for i in range(20):
+        buffer.add(x=i)
+        buffer.update_priorities([i], [0.2])
+    other, sampler = samplers.replay_trace(trace, "amper-fr")
+    inserted = other.ops[other.ops["kind"] == OpKind.INSERT]["first"]
+    assert set(other.writes["code"][inserted]) == {sampler.full - 1}
+
+
+def test_a_window_keeps_the_marks_of_doublings():
+    trace, _ = recorded()
+    assert (trace.window(1, len(trace)).ops["actor"] < 0).sum() == (trace.ops["actor"][1:] < 0).sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "column", "value", "message"),
+    [
+        ("writes", 3, "slot", 10**9, "slot of a trace must be in 0"),
+        ("writes", 3, "slot", -1, "slot of a trace must be in 0"),
+        ("writes", 3, "code", 0, "code of a trace must be in 1"),
+        ("writes", 3, "code", 2**31, "code of a trace must be in 1"),
+        ("ops", 2, "first", 10**9, "first of a trace must be a row of writes"),
+        ("ops", 2, "kind", 7, "kind of a trace must be 0, 1 or 2"),
+        ("samples", 0, "first_search", 10**9, "first_search of a trace must be a row of searches"),
+        ("samples", 0, "first_draw", -4, "first_draw of a trace must be a row of draws"),
+        ("searches", 0, "n_neighbours", 10**6, "n_neighbours of a trace must be in 0"),
+    ],
+)
+def test_a_trace_that_refers_to_nothing_is_refused(tmp_path, table, row, column, value, message):
+    trace, _ = recorded()
+    trace._tables[table]._data[column][row] = value
+    trace.save(tmp_path / "bad.npz")
+    with pytest.raises(ValueError, match=message):
+        Trace.load(tmp_path / "bad.npz")
+    for derive in (lambda: trace.match_counts(8, 1), lambda: trace.replay("per"), lambda: trace.window(0, 3)):
+        with pytest.raises(ValueError, match=message):
+            derive()
+
+
+def test_replays_that_make_no_sense_are_refused():
+    trace, _ = recorded(n_steps=30)
+    with pytest.raises(ValueError, match="full_scale must stay the recording's"):
+        trace.replay("amper-fr", full_scale=50.0)
+    sampled = int(np.flatnonzero(trace.ops["kind"] == OpKind.SAMPLE)[0])
+    bare = Trace()
+    bare.begin(trace.header)
+    bare.record_sample(trace._draw(0))
+    assert sampled > 0
+    with pytest.raises(ValueError, match="trace must insert before it samples"):
+        bare.replay("per")
+    with pytest.raises(ValueError, match="codes must have one value a slot, 2, got 3"):
+        trace.record_insert(np.arange(2), np.arange(3))

@@ -19,7 +19,7 @@ def cover_words(lo, hi):
 
 @njit(cache=True)
 def _block_bits(width, dithered, u):
-    # width >= 1. Dithered: E[2**k] = width exactly; otherwise the nearest power of two.
+    # 1 <= width <= 2**33. Dithered: E[2**k] = width exactly; otherwise the nearest power of two.
     if not dithered:
         return np.int64(np.floor(np.log2(width) + 0.5))
     k = np.int64(np.floor(np.log2(width)))
@@ -65,10 +65,10 @@ def range_queries(uniforms, edges, full, lam, match, octave, top, open_top, atte
                 continue
             lo, hi = key, key
         elif match == 0:
-            lo = key - np.int64(np.floor(radius))
-            hi = key + np.int64(np.floor(radius))
+            reach = np.int64(np.floor(min(radius, float(top))))
+            lo, hi = key - reach, key + reach
         else:
-            k = _block_bits(max(2.0 * radius, 1.0), match == 2, dither)
+            k = _block_bits(min(max(2.0 * radius, 1.0), 2.0 * (top + 1)), match == 2, dither)
             lo = (key >> k) << k
             hi = lo + (np.int64(1) << k) - 1
         lo, hi = max(lo, 0), min(hi, top)

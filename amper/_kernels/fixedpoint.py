@@ -45,12 +45,11 @@ def encode_update(ids, priorities, n_issued, capacity, eps, alpha, scale, fixed,
     n_live : int
         Distinct live ids.
     largest : float
-        Largest live priority, eps included; status 4: largest mass.
+        Largest priority kept, eps included.
     n_stale, n_saturated : int
         Entries skipped because their transition was overwritten; entries that saturated.
     """
     b = ids.shape[0]
-    largest = 0.0
     n_stale = 0
     for i in range(b):
         if ids[i] < 0:
@@ -59,13 +58,8 @@ def encode_update(ids, priorities, n_issued, capacity, eps, alpha, scale, fixed,
             return 2, i, 0, 0.0, 0, 0
         if not (0.0 <= priorities[i] < np.inf):
             return 3, i, 0, 0.0, 0, 0
-        if ids[i] < n_issued - capacity:
-            n_stale += 1
-        else:
-            largest = max(largest, priorities[i] + eps)
-    if not fixed and largest**alpha > scale:
-        return 4, 0, 0, largest**alpha, 0, 0
-    n_saturated = 0
+        n_stale += ids[i] < n_issued - capacity
+    largest = 0.0
     free = b
     for i in range(b - 1, -1, -1):
         slot = ids[i] % capacity
@@ -74,11 +68,17 @@ def encode_update(ids, priorities, n_issued, capacity, eps, alpha, scale, fixed,
         flags[slot] |= 2
         free -= 1
         slots[free] = slot
-        code = np.floor((priorities[i] + eps) ** alpha / scale * top + 0.5)
+        codes[free] = i
+        largest = max(largest, priorities[i] + eps)
+    for i in range(free, b):
+        flags[slots[i]] &= 0xFD
+    if not fixed and largest**alpha > scale:
+        return 4, 0, 0, largest, 0, 0
+    n_saturated = 0
+    for i in range(free, b):
+        code = np.floor((priorities[codes[i]] + eps) ** alpha / scale * top + 0.5)
         if code > top:
             n_saturated += 1
             code = float(top)
-        codes[free] = max(np.int64(code), 1)
-    for i in range(free, b):
-        flags[slots[i]] &= 0xFD
+        codes[i] = max(np.int64(code), 1)
     return 0, 0, b - free, largest, n_stale, n_saturated

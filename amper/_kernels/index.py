@@ -227,7 +227,7 @@ def find_nearest(state, queries, lam, full, top, rows, spans):
         rows[n_rows] = queries[i]
         rows[n_rows, 6] = count
         n_rows += 1
-        n_neighbours = min(np.int64(np.floor(lam * key / full * count + 0.5)), meta[0])
+        n_neighbours = int(min(np.floor(lam * key / full * count + 0.5), float(meta[0])))
         spans[i, 0], spans[i, 1], spans[i, 2] = 0, 0, group
         if n_neighbours == 0:
             continue

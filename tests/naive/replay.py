@@ -29,16 +29,17 @@ class NaiveReplay:
         return ids
 
     def update(self, ids, priorities):
-        written = set()
+        last = {}
         for i, p in zip(ids, priorities, strict=True):
-            if i not in self.rows:
+            if i in self.rows:
+                last[i] = p + self.eps
+            else:
                 self.stale += 1
-                continue
-            self.priority[i] = p + self.eps
-            seen = p + self.eps
+        self.priority.update(last)
+        if last:
+            seen = max(last.values())
             self.largest = seen if self.largest is None else max(self.largest, seen)
-            written.add(i)
-        return len(written)
+        return len(last)
 
     def mass(self, i):
         return self.priority[i] ** self.alpha
