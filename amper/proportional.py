@@ -1,4 +1,4 @@
-"""Exact proportional sampling: the baseline AMPER is measured against."""
+"""The samplers of an exact law, uniform and proportional: the baselines AMPER is measured against."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class SumTree:
         kernels.rebuild(self._nodes, self._offsets, self.leaves)
 
 
-class ProportionalSampler:
-    """Exact prioritized sampling (Schaul et al. 2016): P(i) = code_i / sum, draws independent.
+class ExactSampler:
+    """What the samplers with an exact law share: codes of a format, a source, a count of stored slots.
 
     Parameters
     ----------
@@ -101,9 +101,9 @@ class ProportionalSampler:
         return view
 
     def insert(self, slots: Int64, codes: Int64, *, at_maximum: bool) -> Int64:
-        """Write new transitions and return the codes stored."""
+        """Write new transitions and return the codes stored: as given, at the maximum too."""
         self._n_valid = min(self._n_valid + len(slots), len(self._tree.leaves))  # slots fill in order
-        self._tree.write(slots, codes)
+        self.update(slots, codes)
         return codes
 
     def update(self, slots: Int64, codes: Int64) -> None:
@@ -113,16 +113,7 @@ class ProportionalSampler:
     def rescale(self, n_halvings: int) -> None:
         """Halve every stored code."""
         slots = np.flatnonzero(self._tree.leaves)
-        self._tree.write(slots, halve(self._tree.leaves[slots].astype(np.int64), n_halvings))
-
-    def sample(self, batch_size: int) -> Draw:
-        """Draw in proportion to the codes."""
-        slots, probabilities = self._tree.draw(self._source.random(batch_size))
-        return Draw(slots, probabilities, self._n_valid, self._n_valid)
-
-    def law(self, n_samplings: int) -> Float64:
-        """Return the chance of each slot in one draw, float64[capacity]."""
-        return self._tree.leaves / self._tree.total
+        self.update(slots, halve(self._tree.leaves[slots].astype(np.int64), n_halvings))
 
     def state_dict(self) -> dict[str, Any]:
         """Return tree and source."""
@@ -133,3 +124,34 @@ class ProportionalSampler:
         self._tree.load_state_dict(state["tree"])
         self._n_valid = int(np.count_nonzero(self._tree.leaves))
         self._source.load_state_dict(state["source"])
+
+
+class ProportionalSampler(ExactSampler):
+    """Exact prioritized sampling (Schaul et al. 2016): P(i) = code_i / sum, draws independent."""
+
+    def sample(self, batch_size: int) -> Draw:
+        """Draw in proportion to the codes."""
+        slots, probabilities = self._tree.draw(self._source.random(batch_size))
+        return Draw(slots, probabilities, self._n_valid, self._n_valid)
+
+    def law(self, n_samplings: int) -> Float64:
+        """Return the chance of each slot in one draw, float64[capacity]."""
+        return self._tree.leaves / self._tree.total
+
+
+class UniformSampler(ExactSampler):
+    """Every stored transition alike; codes are kept only so that a trace can replay them elsewhere."""
+
+    def update(self, slots: Int64, codes: Int64) -> None:
+        """Write new codes, past the tree: nothing asks for their sum."""
+        self._tree.leaves[slots] = codes
+
+    def sample(self, batch_size: int) -> Draw:
+        """Draw uniformly from the stored slots."""
+        n = self._n_valid
+        slots = np.minimum((self._source.random(batch_size) * n).astype(np.int64), n - 1)
+        return Draw(slots, np.full(batch_size, 1.0 / n), n, n)
+
+    def law(self, n_samplings: int) -> Float64:
+        """Return the chance of each slot in one draw, float64[capacity]."""
+        return (self._tree.leaves > 0) / self._n_valid

@@ -16,77 +16,12 @@ import numpy as np
 from amper import urng as uniform_sources
 from amper.associative import AmperSampler
 from amper.checks import whole
-from amper.fixedpoint import FullScale, PriorityFormat, convert, halve
-from amper.proportional import ProportionalSampler
-from amper.protocols import Draw, Float64, Int64, Sampler, UInt32
+from amper.fixedpoint import convert
+from amper.proportional import ProportionalSampler, UniformSampler
+from amper.protocols import Sampler
 from amper.trace import OpKind, Trace
 
 Factory = Callable[..., Sampler]
-
-
-class UniformSampler:
-    """Every stored transition alike; codes are kept only so that a trace can replay them elsewhere.
-
-    Parameters
-    ----------
-    capacity : int
-        Slots.
-    seed : numpy.random.SeedSequence
-        Of the draws.
-    bits, full_scale
-        As in `fixedpoint.PriorityFormat`.
-    """
-
-    def __init__(
-        self, capacity: int, seed: np.random.SeedSequence, *, bits: int = 32, full_scale: FullScale = "auto"
-    ) -> None:
-        self.format = PriorityFormat(bits=bits, full_scale=full_scale)
-        self.options: dict[str, Any] = {"bits": bits, "full_scale": full_scale}
-        self.stats: dict[str, int] = {}
-        self._source = uniform_sources.make("numpy", seed)
-        self._codes = np.zeros(capacity, np.uint32)
-        self._n_valid = 0
-
-    @property
-    def codes(self) -> UInt32:
-        """Code stored for each slot, uint32[capacity]; read-only."""
-        view = self._codes.view()
-        view.flags.writeable = False
-        return view
-
-    def insert(self, slots: Int64, codes: Int64, *, at_maximum: bool) -> Int64:
-        """Write new transitions and return the codes stored."""
-        self._n_valid = min(self._n_valid + len(slots), len(self._codes))  # slots fill in order
-        self._codes[slots] = codes
-        return codes
-
-    def update(self, slots: Int64, codes: Int64) -> None:
-        """Write new codes."""
-        self._codes[slots] = codes
-
-    def rescale(self, n_halvings: int) -> None:
-        """Halve every stored code."""
-        self._codes[: self._n_valid] = halve(self._codes[: self._n_valid].astype(np.int64), n_halvings)
-
-    def sample(self, batch_size: int) -> Draw:
-        """Draw uniformly from the stored slots."""
-        n = self._n_valid
-        slots = np.minimum((self._source.random(batch_size) * n).astype(np.int64), n - 1)
-        return Draw(slots, np.full(batch_size, 1.0 / n), n, n)
-
-    def law(self, n_samplings: int) -> Float64:
-        """Return the chance of each slot in one draw, float64[capacity]."""
-        return (self._codes > 0) / self._n_valid
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return codes and source."""
-        return {"codes": self._codes.copy(), "source": self._source.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`."""
-        self._codes[...] = state["codes"]
-        self._n_valid = int(np.count_nonzero(self._codes))
-        self._source.load_state_dict(state["source"])
 
 
 # -- registry -------------------------------------------------------------------------------------------
