@@ -23,3 +23,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'amper' has no attribute {name!r}")
     module = importlib.import_module(_HOMES[name])
     return module if name == "samplers" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

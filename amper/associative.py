@@ -107,14 +107,11 @@ class AmperSampler:
             # Neighbours of a representative below the full scale would hardly ever lie above it.
             raise ValueError(f"v_max must be 'running' for amper-k, got {v_max!r}")
         if variant == "fr" and distance == "hamming":
-            raise ValueError(
-                "distance must be 'value' for amper-fr, got 'hamming'; only amper-k searches for nearest"
-            )
+            raise ValueError("distance must be 'value' for amper-fr, got 'hamming'; only amper-k searches for nearest")
         indexable = bits <= MAX_BITS and distance == "value" and not (variant == "k" and unique)
         if engine == "index" and not indexable:
             raise ValueError(
-                f"engine must be 'tcam' or 'auto' for bits={bits}, distance={distance!r}, "
-                f"unique={unique}, got 'index'"
+                f"engine must be 'tcam' or 'auto' for bits={bits}, distance={distance!r}, unique={unique}, got 'index'"
             )
         self.options: dict[str, Any] = {
             "grouping": grouping,
@@ -131,9 +128,7 @@ class AmperSampler:
         self._search: CandidateSearch = (
             CodeIndex(capacity, bits)
             if indexable and engine != "tcam"
-            else TcamSearch(
-                capacity, bits, distance="hamming" if distance == "hamming" else "value", unique=unique
-            )
+            else TcamSearch(capacity, bits, distance="hamming" if distance == "hamming" else "value", unique=unique)
         )
         self._largest = 0
         self._updated = CodeCounts(bits) if self._quantile is not None else None
@@ -205,9 +200,7 @@ class AmperSampler:
             probabilities = self._probabilities(slots, 0)
             return Draw(slots, probabilities, n_valid, n_csp, n_redraws, True, groups, searches)
         slots, groups = self._search.draw(n_csp, uniforms)
-        return Draw(
-            slots, self._probabilities(slots, n_csp), n_valid, n_csp, n_redraws, False, groups, searches
-        )
+        return Draw(slots, self._probabilities(slots, n_csp), n_valid, n_csp, n_redraws, False, groups, searches)
 
     def law(self, n_samplings: int) -> Float64:
         """Return the mean of multiplicity / |CSP| over `n_samplings` candidate sets, float64[capacity].

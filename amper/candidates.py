@@ -97,11 +97,7 @@ class LinearGroups:
     octave = False
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.n_groups, bool)
-            or not isinstance(self.n_groups, int | np.integer)
-            or self.n_groups < 1
-        ):
+        if isinstance(self.n_groups, bool) or not isinstance(self.n_groups, int | np.integer) or self.n_groups < 1:
             raise ValueError(f"n_groups must be a whole number of at least 1, got {self.n_groups!r}")
 
     @property
@@ -134,9 +130,7 @@ class OctaveGroups:
         for name in ("n_octaves", "n_parts"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(
-                    f"n_groups must hold two whole numbers of at least 1, got {value!r} as {name}"
-                )
+                raise ValueError(f"n_groups must hold two whole numbers of at least 1, got {value!r} as {name}")
 
     @property
     def option(self) -> list[int]:

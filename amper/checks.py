@@ -104,9 +104,7 @@ def _convert(field: Field, array: Array) -> Array:
             raise ValueError(f"{field.name} must fit {target}, got {low if low < limits.min else high}")
     elif target.kind == "b" and array.dtype.kind in "iu":
         if array.size and not np.isin(array, (0, 1)).all():
-            raise ValueError(
-                f"{field.name} must hold True or False, got {int(array[~np.isin(array, (0, 1))].flat[0])}"
-            )
+            raise ValueError(f"{field.name} must hold True or False, got {int(array[~np.isin(array, (0, 1))].flat[0])}")
     elif not np.can_cast(array.dtype, target, "same_kind"):
         raise TypeError(f"{field.name} must be convertible to {target}, got dtype {array.dtype}")
     if target.kind == "f":
@@ -174,8 +172,7 @@ def mass(largest: float, alpha: float) -> float:
         value = math.inf
     if not value <= LARGEST_MASS:
         raise ValueError(
-            "priorities must have a mass, (priority + eps) ** alpha, of at most 2**1023, "
-            f"got priority {largest:g}"
+            f"priorities must have a mass, (priority + eps) ** alpha, of at most 2**1023, got priority {largest:g}"
         )
     return value
 
@@ -186,9 +183,7 @@ def same_layout(name: str, mine: Any, theirs: Any, path: str = "") -> None:
         raise ValueError(f"{name}{path} must be of type {type(mine).__name__}, got {theirs!r}")
     if isinstance(mine, np.ndarray):
         if not isinstance(theirs, np.ndarray) or mine.shape != theirs.shape or mine.dtype != theirs.dtype:
-            raise ValueError(
-                f"{name}{path} must be {mine.dtype}{list(mine.shape)}, got {type(theirs).__name__}"
-            )
+            raise ValueError(f"{name}{path} must be {mine.dtype}{list(mine.shape)}, got {type(theirs).__name__}")
     elif isinstance(mine, dict):
         if not isinstance(theirs, Mapping):
             raise ValueError(f"{name}{path} must be a mapping, got {type(theirs).__name__}")

@@ -36,11 +36,7 @@ class PriorityFormat:
     full_scale: FullScale = "auto"
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.bits, bool)
-            or not isinstance(self.bits, int | np.integer)
-            or not 4 <= self.bits <= 32
-        ):
+        if isinstance(self.bits, bool) or not isinstance(self.bits, int | np.integer) or not 4 <= self.bits <= 32:
             raise ValueError(f"bits must be a whole number in 4..32, got {self.bits!r}")
         if self.full_scale == "auto":
             return
@@ -49,9 +45,7 @@ class PriorityFormat:
             or not isinstance(self.full_scale, int | float | np.number)
             or not 0 < self.full_scale < math.inf
         ):
-            raise ValueError(
-                f"full_scale must be 'auto' or a positive finite number, got {self.full_scale!r}"
-            )
+            raise ValueError(f"full_scale must be 'auto' or a positive finite number, got {self.full_scale!r}")
 
     @property
     def top(self) -> int:

@@ -105,9 +105,7 @@ class CodeIndex:
     def find_nearest(self, queries: Int64, lam: float, full: int, rows: Int64) -> tuple[int, int]:
         """Count each group and find its nearest codes; return (searches written to `rows`, |CSP|)."""
         self._spans = np.empty((len(queries), 3), np.int64)
-        n_rows, n_csp, self._ties = kernels.find_nearest(
-            self._state, queries, lam, full, self._top, rows, self._spans
-        )
+        n_rows, n_csp, self._ties = kernels.find_nearest(self._state, queries, lam, full, self._top, rows, self._spans)
         return int(n_rows), int(n_csp)
 
     def draw(self, n_csp: int, uniforms: Float64) -> tuple[Int64, Int64]:

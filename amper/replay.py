@@ -131,9 +131,7 @@ class ReplayBuffer:
 
     def _attach(self, sink: Sink) -> None:
         """Record in `sink` from here on, beginning with what is stored."""
-        if not all(
-            hasattr(sink, verb) for verb in ("begin", "record_insert", "record_update", "record_sample")
-        ):
+        if not all(hasattr(sink, verb) for verb in ("begin", "record_insert", "record_update", "record_sample")):
             raise TypeError(f"sink must be a Trace, or record as one does, got {sink!r}")
         sink.begin(
             TraceHeader(
@@ -232,9 +230,7 @@ class ReplayBuffer:
         if self._n_envs > 1 and k != self._n_envs:
             raise ValueError(f"columns must have n_envs={self._n_envs} rows, one an environment, got {k}")
         if k > self._capacity:
-            raise ValueError(
-                f"columns must have at most capacity={self._capacity} rows, got {k}; add them in parts"
-            )
+            raise ValueError(f"columns must have at most capacity={self._capacity} rows, got {k}; add them in parts")
         first = self._n_issued
         ids = np.arange(first, first + k)
         raw = None if priorities is None else checks.priorities(priorities, k) + self._eps
@@ -431,9 +427,7 @@ class ReplayBuffer:
         n_stored = min(n_issued, self._capacity)
         written = sampler.codes > 0
         if n_issued < 0 or not written[:n_stored].all() or written[n_stored:].any():
-            raise ValueError(
-                f"d must hold a code for each of its {n_stored} transitions, got other slots written"
-            )
+            raise ValueError(f"d must hold a code for each of its {n_stored} transitions, got other slots written")
         if not 0 < scale <= checks.LARGEST_MASS or not d["largest"] < math.inf or (d["flags"] > 1).any():
             raise ValueError(f"d must have a positive finite scale and flags 0 or 1, got scale {scale!r}")
         self._n_issued, self._largest, self._scale = n_issued, float(d["largest"]), float(scale)

@@ -112,9 +112,7 @@ def _option_names(factory: Factory) -> list[str]:
     return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "variant"]
 
 
-def replay_trace(
-    trace: Trace, name: str, *, seed: int | None = None, **options: Any
-) -> tuple[Trace, Sampler]:
+def replay_trace(trace: Trace, name: str, *, seed: int | None = None, **options: Any) -> tuple[Trace, Sampler]:
     """Put the writes and batch sizes of `trace` through another sampler; return its trace, and it.
 
     `Trace.replay` is this without the sampler; the sampler, as it is at the end, tells the law it samples by.
@@ -122,9 +120,7 @@ def replay_trace(
     header = trace.header
     trace.check()
     if "full_scale" in options:
-        raise ValueError(
-            "full_scale must stay the recording's, got it as an option; codes are fractions of it"
-        )
+        raise ValueError("full_scale must stay the recording's, got it as an option; codes are fractions of it")
     kinds = trace.ops["kind"]
     if len(kinds) and kinds[0] == OpKind.SAMPLE:
         raise ValueError("trace must insert before it samples, got a sampling as op 0; record from the start")

@@ -87,7 +87,5 @@ def read_npz(path: Path, what: str, version: int) -> tuple[dict[str, Any], dict[
     if found.__class__ is not int or found < 1:
         raise ValueError(f"path must name {what}, got {str(path)!r}: version {found!r}")
     if found > version:
-        raise ValueError(
-            f"path must name {what} of version <= {version}, got version {found}; upgrade this package"
-        )
+        raise ValueError(f"path must name {what} of version <= {version}, got version {found}; upgrade this package")
     return header, arrays

@@ -55,9 +55,7 @@ def _parse_field(name: Any, spec: Any) -> Field:
         raise TypeError(f"fields[{name!r}] must be a mapping such as {{'shape': (4,)}}, got {spec!r}")
     unknown = set(spec) - {"shape", "dtype"}
     if unknown:
-        raise ValueError(
-            f"fields[{name!r}] must have no keys but shape and dtype, got {sorted(unknown)[0]!r}"
-        )
+        raise ValueError(f"fields[{name!r}] must have no keys but shape and dtype, got {sorted(unknown)[0]!r}")
     try:
         dtype = np.dtype(spec.get("dtype", "float32") or "none")
     except TypeError as error:

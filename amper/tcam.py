@@ -167,9 +167,7 @@ class TcamSearch:
         For `find_nearest`: a slot found for two groups stands in the CSP once.
     """
 
-    def __init__(
-        self, capacity: int, bits: int, *, distance: Distance = "value", unique: bool = False
-    ) -> None:
+    def __init__(self, capacity: int, bits: int, *, distance: Distance = "value", unique: bool = False) -> None:
         self.tcam = Tcam(capacity, bits)
         self._distance: Distance = distance
         self._unique = unique

@@ -209,9 +209,7 @@ class Trace:
         """Append one sampling with its searches and draws."""
         tables = self._tables
         batch_size = len(draw.slots)
-        searches = (
-            draw.searches if draw.searches is not None else np.empty((0, len(SEARCH_COLUMNS)), np.int64)
-        )
+        searches = draw.searches if draw.searches is not None else np.empty((0, len(SEARCH_COLUMNS)), np.int64)
         tables["ops"].extend(1)[0] = (OpKind.SAMPLE, actor, tables["samples"].n, batch_size, False)
         tables["samples"].extend(1)[0] = (
             batch_size,
@@ -230,9 +228,7 @@ class Trace:
         rows["slot"] = draw.slots
         rows["group"] = -1 if draw.groups is None else draw.groups
 
-    def _record_writes(
-        self, kind: OpKind, slots: Int64, codes: Array, actor: int, at_maximum: bool = False
-    ) -> None:
+    def _record_writes(self, kind: OpKind, slots: Int64, codes: Array, actor: int, at_maximum: bool = False) -> None:
         if len(slots) != len(codes):
             raise ValueError(f"codes must have one value a slot, {len(slots)}, got {len(codes)}")
         writes = self._tables["writes"]
@@ -398,9 +394,7 @@ class Trace:
         """
         first, last = whole("first", first, at_least=0), whole("last", last, at_least=0)
         if not first <= last <= len(self):
-            raise IndexError(
-                f"first, last must satisfy 0 <= first <= last <= {len(self)}, got {first}, {last}"
-            )
+            raise IndexError(f"first, last must satisfy 0 <= first <= last <= {len(self)}, got {first}, {last}")
         self.check()
         codes = np.zeros(self.header.n_rows, np.uint32)
         ops, writes = self.ops, self.writes
@@ -460,17 +454,13 @@ class Trace:
         trace = cls()
         for name, dtype in _TABLES.items():
             if name not in tables or tables[name].dtype != dtype or tables[name].ndim != 1:
-                raise ValueError(
-                    f"path must name a trace written by Trace.save, got {str(path)!r}: bad table {name}"
-                )
+                raise ValueError(f"path must name a trace written by Trace.save, got {str(path)!r}: bad table {name}")
             trace._tables[name].extend(len(tables[name]))[:] = tables[name]
         try:
             trace.begin(TraceHeader(**header))
             trace.check()
         except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"path must name a trace written by Trace.save, got {str(path)!r}: {error}"
-            ) from error
+            raise ValueError(f"path must name a trace written by Trace.save, got {str(path)!r}: {error}") from error
         return trace
 
     def __iter__(self) -> Iterator[tuple[OpKind, int]]:

@@ -8,17 +8,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import signal
+import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from experiments.store import DEFAULT_PATH
 
 if TYPE_CHECKING:
     from experiments.store import Store
     from experiments.study import Answer, Cell, Study
 
-DONE, FAILED, USAGE = 0, 1, 2
-STORE = "amper-results.sqlite"
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,30 +31,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     options = parser.parse_args(arguments)
     try:
-        document = options.run(options)
-    except (ValueError, TypeError, FileNotFoundError) as error:
-        _fail(f"amper {options.command}: {error}")
-        return USAGE if isinstance(error, ValueError | TypeError) else FAILED
-    except FloatingPointError as error:
-        _fail(f"amper {options.command}: {error}")
+        with _terminated_as_interrupted():
+            document = options.run(options)
+            if options.json:
+                print(json.dumps(document, indent=1))
+            sys.stdout.flush()
+    except (ValueError, TypeError) as error:
+        return _fail(f"amper {options.command}: {error}", USAGE)
+    except BrokenPipeError:
+        # Whoever read our output has gone; what is left in the buffer must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except (FloatingPointError, OSError, sqlite3.Error) as error:
+        return _fail(f"amper {options.command}: {error}", FAILED)
     except KeyboardInterrupt:
-        _fail(f"amper {options.command}: interrupted; every finished row is kept")
-        return 130
-    if options.json:
-        print(json.dumps(document, indent=1))
+        kept = "; every finished row is kept" if hasattr(options, "store") else ""
+        return _fail(f"amper {options.command}: interrupted{kept}", INTERRUPTED)
+    except Exception as error:
+        if not type(error).__module__.startswith("gymnasium"):
+            raise
+        return _fail(f"amper {options.command}: {error}; an extra may be missing: pip install '.[box2d]'", FAILED)
     return DONE
 
 
-def _fail(message: str) -> None:
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Answer SIGTERM as Ctrl-C: workers are ended, and finished rows kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _fail(message: str, code: int) -> int:
     print(message, file=sys.stderr)
+    return code
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command."""
-    parser = argparse.ArgumentParser(
-        prog="amper", description="Replay by associative search: learn, simulate, report."
-    )
+    parser = argparse.ArgumentParser(prog="amper", description="Replay by associative search: learn, simulate, report.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
@@ -60,18 +85,17 @@ def build_parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    sub = command(
-        "report", _report, "record a real agent's replay, simulate every machine on it, write a report"
-    )
+    sub = command("report", _report, "record a real agent's replay, simulate every machine on it, write a report")
     sub.add_argument("--out", type=Path, default=Path("amper-report"), help="folder (default: %(default)s)")
-    sub.add_argument("--quick", action="store_true", help="stop at n = 5,000")
+    sub.add_argument("--quick", action="store_true", help="a run of 5,000 steps, and n = 5,000 only")
+    sub.add_argument("--env", default="CartPole-v1", help="Gymnasium id (default: %(default)s)")
     sub.add_argument("--seed", type=int, default=0)
 
     sub = command("latency", _latency, "simulate machines on synthetic traces")
     sub.add_argument("--n", type=int, nargs="+", help="transitions in the buffer")
     sub.add_argument("--batch", type=int, help="draws of one sampling")
     sub.add_argument("--machine", nargs="+", metavar="NAME[:key=value,...]", help="machines to compare")
-    sub.add_argument("--csp", type=float, dest="csp_fraction", help="candidate set, as a fraction of n")
+    sub.add_argument("--csp", type=float, dest="csp_fraction", help="candidate set, as a fraction of n (default: 0.15)")
     sub.add_argument("--fidelity", choices=("burst", "closed"), help="event simulation, or formula")
     sub.add_argument("--seed", type=int)
 
@@ -84,19 +108,22 @@ def build_parser() -> argparse.ArgumentParser:
     _add_training(sub, default_steps=60_000)
     sub.add_argument("--replay", nargs="+", default=["uniform", "per", "amper-k", "amper-fr"])
     sub.add_argument("--seeds", type=int, default=5, help="runs a backend (default: %(default)s)")
+    sub.add_argument("--seed", type=int, default=0, help="the first of them (default: %(default)s)")
     _add_running(sub)
 
     sub = command("run", _run, "run a named study")
     sub.add_argument("study", metavar="STUDY", help="a name that `amper list` prints")
     sub.add_argument("--setting", default="default", help="tiny, default or full (default: %(default)s)")
-    sub.add_argument("--set", action="append", default=[], metavar="key=value", help="change one parameter")
+    sub.add_argument(
+        "--set", action="append", default=[], metavar="key=value", help="change a parameter; again for more values"
+    )
     sub.add_argument("--figure", type=Path, metavar="PNG", help="draw the study's figure")
     _add_running(sub)
 
     command("list", _list, "list the studies, samplers, agents, machines and technologies")
     sub = command("results", _results, "print what the store keeps")
     sub.add_argument("study", nargs="?", metavar="STUDY")
-    sub.add_argument("--store", type=Path, default=Path(STORE))
+    sub.add_argument("--store", type=Path, default=DEFAULT_PATH)
 
     sub = command("tech", _tech, "list technologies, or print one's numbers with their sources")
     sub.add_argument("name", nargs="?", metavar="NAME", help="a preset, or the path of a TOML file")
@@ -106,15 +133,14 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_training(sub: argparse.ArgumentParser, default_steps: int = 50_000) -> None:
     sub.add_argument("--env", default="CartPole-v1", help="Gymnasium id (default: %(default)s)")
     sub.add_argument("--agent", default="dqn")
-    sub.add_argument(
-        "--steps", type=int, default=default_steps, help="environment steps (default: %(default)s)"
-    )
+    sub.add_argument("--steps", type=int, default=default_steps, help="environment steps (default: %(default)s)")
     sub.add_argument("--capacity", type=int, default=50_000, help="transitions held (default: %(default)s)")
 
 
 def _add_running(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
-    sub.add_argument("--store", type=Path, default=Path(STORE), help="SQLite file (default: %(default)s)")
+    sub.add_argument("--store", type=Path, default=DEFAULT_PATH, help="SQLite file (default: %(default)s)")
+    sub.add_argument("--fresh", action="store_true", help="compute rows again that the store has")
 
 
 class _Version(argparse.Action):
@@ -131,16 +157,16 @@ def _report(options: argparse.Namespace) -> Any:
     from experiments import report, study
 
     speedups = study.get("speedup-report")
-    parameters = speedups.parameters("tiny" if options.quick else "default", {"seed": options.seed})
-    cell = speedups.cells(parameters)[0]
-    with _progress(options) as stage:
-        result = speedups.run(cell.parameters, cell.seed, stage)  # type: ignore[call-arg]
+    changes = {"seed": options.seed, "env": options.env}
+    cell = speedups.cells(speedups.parameters("tiny" if options.quick else "default", changes))[0]
+    report.make_folder(options.out)  # before the work, not after it
+    with _progress() as stage:
+        result = speedups.run(cell.parameters, cell.seed, stage)
     flags = [*(["--quick"] if options.quick else []), *([f"--seed {options.seed}"] if options.seed else [])]
+    flags += [f"--env {options.env}"] if options.env != "CartPole-v1" else []
     command = " ".join(["amper report", *flags])
     written = report.write(result, options.out, command=command, version=amper.__version__)
     if not options.json:
-        if options.quick:
-            print("Quick report: the recording stops at n = 5,000.")
         print(f"Recorded: {result['recording']}; selected checkpoint {result['evaluation']:.0f}.")
         _print_answer(speedups.answer([result]))
         print(f"Written: {written['report']} and {len(written) - 1} files beside it.")
@@ -159,7 +185,7 @@ def _latency(options: argparse.Namespace) -> Any:
 def _train(options: argparse.Namespace) -> Any:
     import rl
 
-    with _progress(options) as stage:
+    with _progress() as stage:
         result = rl.train(
             options.env,
             agent=options.agent,
@@ -172,14 +198,12 @@ def _train(options: argparse.Namespace) -> Any:
     stats = getattr(result.replay, "stats", {})
     if not options.json:
         print(
-            f"{options.agent} on {options.env}, replay {options.replay}, {result.n_steps:,} steps, "
-            f"seed {options.seed}"
+            f"{options.agent} on {options.env}, replay {options.replay}, {result.n_steps:,} steps, seed {options.seed}"
         )
         print(f"  training episodes      {len(result.returns):,}")
         print(f"  selected checkpoint    {selected.mean:.1f} over {len(selected.returns)} fresh episodes")
         print(
-            f"    (averaged weights, the best of {len(result.curve)} periodic evaluations, "
-            f"at step {selected.step:,})"
+            f"    (averaged weights, the best of {len(result.curve)} periodic evaluations, at step {selected.step:,})"
         )
         print(f"  last iterate           {last.mean:.1f} on the same episodes")
         print("  replay                 " + ", ".join(f"{name} {value:,}" for name, value in stats.items()))
@@ -196,25 +220,35 @@ def _compare(options: argparse.Namespace) -> Any:
 
     comparison = study.get("compare-replays")
     changes = {"env": options.env, "agent": options.agent, "replay": options.replay, "n_steps": options.steps,
-               "capacity": options.capacity, "seeds": options.seeds}  # fmt: skip
+               "capacity": options.capacity, "seeds": options.seeds, "seed": options.seed}  # fmt: skip
     cells = comparison.cells(comparison.parameters("default", changes))
     return _run_study(options, comparison, cells, _store(options), options.workers)
 
 
 def _run(options: argparse.Namespace) -> Any:
     from experiments import study
-    from experiments.compose import parse_value
 
     changes: dict[str, Any] = {}
     for text in options.set:
         key, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"--set must be key=value, got {text!r}")
-        parts = [parse_value(part) for part in value.split(",")]
-        changes[key] = parts if len(parts) > 1 else parts[0]
+        changes.setdefault(key, []).extend(_values(value))
+    changes = {key: values if len(values) > 1 else values[0] for key, values in changes.items()}
     chosen = study.get(options.study)
     cells = chosen.cells(chosen.parameters(options.setting, changes))
     return _run_study(options, chosen, cells, _store(options), options.workers)
+
+
+def _values(text: str) -> list[Any]:
+    """Return one value, or the numbers of a list: `5`, `5,6`, `[5, 6]`; other text is one value, commas and all."""
+    from experiments.compose import parse_value
+
+    whole = parse_value(text)
+    if isinstance(whole, list):
+        return whole
+    parts = [parse_value(part) for part in text.split(",")]
+    return parts if all(isinstance(part, int | float) for part in parts) else [whole]
 
 
 def _list(options: argparse.Namespace) -> Any:
@@ -228,7 +262,7 @@ def _list(options: argparse.Namespace) -> Any:
         "samplers": list(samplers.available()),
         "agents": list(rl.agents.available()),
         "machines": list(hwsim.machines.available()),
-        "technologies": list(hwsim.technologies()),
+        "technologies": [name for name in hwsim.technologies() if hwsim.technology(name).kind == "tcam"],
     }
     if not options.json:
         _print_table(("study", "question"), list(studies.items()))
@@ -238,15 +272,16 @@ def _list(options: argparse.Namespace) -> Any:
 
 
 def _results(options: argparse.Namespace) -> Any:
+    from experiments import study
+
+    if options.study is not None:
+        study.get(options.study)
     if not options.store.exists():
-        raise ValueError(
-            f"store must be a file that a study wrote, got {str(options.store)!r}; run one first"
-        )
+        raise ValueError(f"store must be a file that a study wrote, got {str(options.store)!r}; run one first")
     rows = list(_store(options).rows(options.study))
     if not options.json:
         table = [
-            (row["study"], json.dumps(row["parameters"]), row["seed"], row["version"], row["finished"])
-            for row in rows
+            (row["study"], json.dumps(row["parameters"]), row["seed"], row["version"], row["finished"]) for row in rows
         ]
         _print_table(("study", "parameters", "seed", "version", "finished (UTC)"), table)
         print(f"{len(rows)} rows in {options.store}; --json prints their results")
@@ -274,10 +309,9 @@ def _tech(options: argparse.Namespace) -> Any:
 
 # -- running and printing -------------------------------------------------------------------------------
 def _store(options: argparse.Namespace) -> Store:
-    import amper
-    from experiments.store import Store
+    from experiments.store import Store, code_version
 
-    return Store(options.store, version=amper.__version__)
+    return Store(options.store, version=code_version())
 
 
 def _run_study(
@@ -285,25 +319,31 @@ def _run_study(
 ) -> Any:
     from experiments import runner
 
-    with _progress(options) as stage:
-        rows = runner.run(
-            study,
-            cells,
-            store=store,
-            n_workers=n_workers,
-            progress=lambda done, of: stage(study.name, done, of),
-        )
+    figure: Path | None = getattr(options, "figure", None)
+    if figure is not None:
+        _check_figure(figure, study)
+    fresh = getattr(options, "fresh", False)
+    n_kept = 0 if store is None or fresh else sum(store.get(study.name, cell) is not None for cell in cells)
+    with _progress() as stage:
+        rows = runner.run(study, cells, store=store, n_workers=n_workers, fresh=fresh, stage=stage)
+    if figure is not None and study.figure is not None:
+        from experiments.plots import save_png
+
+        save_png(study.figure(rows), str(figure))
     answer = study.answer(rows)
     if not options.json:
         print(study.question)
         _print_answer(answer)
-    if getattr(options, "figure", None) is not None:
-        from experiments.plots import save_png
-
-        if study.figure is None:
-            raise ValueError(f"--figure must go with a study that has one, got {study.name!r}")
-        save_png(study.figure(rows), str(options.figure))
+        if n_kept:
+            print(f"{n_kept} of {len(cells)} rows were in {options.store}; --fresh computes them again.")
     return {"study": study.name, "question": study.question, "rows": rows, "answer": answer.text}
+
+
+def _check_figure(path: Path, study: Study) -> None:
+    if study.figure is None:
+        raise ValueError(f"--figure must go with a study that has one, got {study.name!r}")
+    if path.suffix != ".png" or not path.parent.is_dir():
+        raise ValueError(f"--figure must be a .png in a folder that exists, got {str(path)!r}")
 
 
 def _print_answer(answer: Answer) -> None:
@@ -329,7 +369,7 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 @contextlib.contextmanager
-def _progress(options: argparse.Namespace) -> Iterator[Callable[[str, int, int], None]]:
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function (stage, done, of) that draws a bar a stage, where standard error is a terminal."""
     if not sys.stderr.isatty():
         yield lambda *_: None

@@ -36,13 +36,15 @@ class MachineSpec:
             key, equals, value = part.partition("=")
             if not equals or not key:
                 raise ValueError(f"machine must be NAME[:key=value,...], got {text!r}")
+            if key == "n_rows":
+                raise ValueError(f"machine must leave its size to n, got {text!r}")
             options.append((key, parse_value(value)))
         return cls(name, tuple(options))
 
     def __str__(self) -> str:
         if not self.options:
             return self.name
-        return f"{self.name}:{','.join(f'{key}={value}' for key, value in self.options)}"
+        return f"{self.name}:{','.join(f'{key}={_spell(value)}' for key, value in self.options)}"
 
     @property
     def sampler(self) -> str:
@@ -54,6 +56,10 @@ class MachineSpec:
         import hwsim
 
         return hwsim.machine(self.name, n_rows=n_rows, **dict(self.options))
+
+
+def _spell(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def parse_value(text: str) -> Any:

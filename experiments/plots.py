@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from experiments.study import Row
 from hwsim import units
 
-__all__ = ["Figure", "latency_figure", "law_figure", "machine_label", "phases_figure", "save_png", "svg"]
+__all__ = ["Figure", "label_of", "latency_figure", "law_figure", "phases_figure", "save_png", "svg"]
 
 # Okabe and Ito's palette: told apart with any colour vision.
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, YELLOW, GREY = (
@@ -34,17 +34,34 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def machine_label(machine: str) -> str:
-    """Return a machine's spelling for a legend.
+#: What the report's machines are drawn in, whatever else is in the figure.
+_OF_LABEL = {
+    "AMPER-fr, evacam-fefet45": BLUE,
+    "AMPER-fr, camasim-fefet45": SKY,
+    "AMPER-fr octave, evacam-fefet45": GREEN,
+    "AMPER-fr octave, camasim-fefet45": "#6CC7A9",
+    "AMPER-k, evacam-fefet45": "#8A6D00",
+    "AMPER-k, camasim-fefet45": YELLOW,
+    "GPU tree, gtx1080 fused": ORANGE,
+    "GPU tree, gtx1080 torchrl": RED,
+    "GPU tree, gtx1080 eager": PURPLE,
+    "GPU tree, gtx1080 host": GREY,
+}
+
+
+def label_of(row: Row) -> str:
+    """Return what a row's machine is called in a figure.
 
     Examples
     --------
-    >>> machine_label("amper-fr:technology=evacam-fefet45")
+    >>> label_of({"machine": "amper-fr:technology=evacam-fefet45"})
     'AMPER-fr, evacam-fefet45'
-    >>> machine_label("sumtree-gpu:gpu=gtx1080,quality=fused")
-    'GPU tree, gtx1080 fused'
+    >>> label_of({"machine": "sumtree-gpu:gpu=a100,quality=fused"})
+    'GPU tree, a100 fused'
     """
-    name, _, options = machine.partition(":")
+    if "label" in row:
+        return str(row["label"])
+    name, _, options = str(row["machine"]).partition(":")
     values = [part.partition("=")[2] for part in options.split(",") if part]
     if name == "sumtree-gpu":
         return "GPU tree, " + " ".join(values)
@@ -59,22 +76,22 @@ def _time_axis(value: float, _: int | None = None) -> str:
 def latency_figure(rows: Sequence[Row]) -> Figure:
     """Return sampling latency against buffer size, log-log, a line a machine."""
     with rc_context(_STYLE):
-        figure = Figure(figsize=(8.2, 4.6), layout="constrained")
+        figure = Figure(figsize=(8.6, 5.2), layout="constrained")
         axes = figure.subplots()
-        machines = list(dict.fromkeys(row["machine"] for row in rows))
+        labels = list(dict.fromkeys(label_of(row) for row in rows))
         ends = []
-        for i, machine in enumerate(machines):
-            mine = sorted((row for row in rows if row["machine"] == machine), key=lambda row: row["n"])
+        for i, label in enumerate(labels):
+            mine = sorted((row for row in rows if label_of(row) == label), key=lambda row: row["n"])
             n, times = [row["n"] for row in mine], [row["sample_fs"] for row in mine]
-            colour = _COLOURS[i % len(_COLOURS)]
-            dashed = machine.startswith("sumtree-gpu")
-            axes.plot(n, times, "--s" if dashed else "-o", color=colour, lw=1.6, ms=4.5)
+            colour = _OF_LABEL.get(label, _COLOURS[i % len(_COLOURS)])
+            axes.plot(n, times, "--s" if label.startswith("GPU") else "-o", color=colour, lw=1.6, ms=4.5)
             band = [row.get("interval_fs") for row in mine]
             if all(band):
                 axes.fill_between(n, *zip(*band, strict=True), color=colour, alpha=0.13, lw=0)
-            ends.append((times[-1], machine_label(machine), colour))
+            ends.append((times[-1], label, colour))
         axes.set(xscale="log", yscale="log", xlabel="transitions in the buffer, n")
-        axes.set_title("Latency of one sampling of 64", loc="left", fontweight="bold")
+        batch = rows[0]["batch_size"]
+        axes.set_title(f"Latency of one sampling of {batch}", loc="left", fontweight="bold")
         axes.yaxis.set_major_formatter(FuncFormatter(_time_axis))
         axes.yaxis.set_minor_formatter(NullFormatter())
         ticks = sorted({row["n"] for row in rows})
@@ -109,7 +126,7 @@ def phases_figure(rows: Sequence[Row]) -> Figure:
     with rc_context({**_STYLE, "axes.grid": False}):
         figure = Figure(figsize=(8.2, 0.42 * len(rows) + 1.5), layout="constrained")
         axes = figure.subplots()
-        labels = [machine_label(row["machine"]) for row in rows]
+        labels = [label_of(row) for row in rows]
         left = [0.0] * len(rows)
         for i, name in enumerate(names):
             shares = [row["phases_fs"].get(name, 0.0) / sum(row["phases_fs"].values()) for row in rows]
@@ -123,15 +140,13 @@ def phases_figure(rows: Sequence[Row]) -> Figure:
         axes.tick_params(axis="y", length=0)
         title = f"Where the time of one sampling goes, n = {rows[0]['n']:,}"
         axes.set_title(title, loc="left", fontweight="bold", x=-0.325, pad=30)
-        axes.legend(
-            loc="lower left", bbox_to_anchor=(-0.335, 1), ncols=len(names), frameon=False, columnspacing=1.1
-        )
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.335, 1), ncols=len(names), frameon=False, columnspacing=1.1)
     return figure
 
 
 def law_figure(laws: Sequence[Mapping[str, Any]]) -> Figure:
     """Return the chance of a transition against its mass: PER is the diagonal."""
-    colours = {"uniform": GREY, "per": "black", "amper-k": ORANGE, "amper-fr": BLUE}
+    colours = {"uniform": GREY, "per": "black", "amper-k": YELLOW, "amper-fr": BLUE, "amper-fr-octave": GREEN}
     with rc_context(_STYLE):
         figure = Figure(figsize=(8.2, 4.4), layout="constrained")
         axes = figure.subplots()
@@ -148,9 +163,7 @@ def law_figure(laws: Sequence[Mapping[str, Any]]) -> Figure:
             xlabel="mass of a transition, mean = 1",
             ylabel="chance to be drawn, uniform = 1",
         )
-        axes.set_title(
-            "Whom each sampler draws, on the priorities the agent left", loc="left", fontweight="bold"
-        )
+        axes.set_title("Whom each sampler draws, on the priorities the agent left", loc="left", fontweight="bold")
         axes.legend(frameon=False, loc="upper left")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -56,9 +56,7 @@ def record(
         trace=trace,
         evaluation=result.evaluation.mean,
         n_steps=result.n_steps,
-        description=(
-            f"double DQN on {env}, sampler per, capacity {capacity:,}, {result.n_steps:,} steps, seed {seed}"
-        ),
+        description=(f"double DQN on {env}, sampler per, capacity {capacity:,}, {result.n_steps:,} steps, seed {seed}"),
     )
 
 

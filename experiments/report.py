@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import html
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import plots
-from experiments.speedups import QUALITY_WORDS, quality_of
+from experiments.speedups import QUALITY_WORDS, share
 from experiments.study import Row
 from hwsim import units
 
 FIGURES = {
-    "latency": "Latency of one sampling against the size of the buffer, log-log, a line a machine.",
+    "latency": "Latency of one sampling against the size of the buffer, log-log, a line a machine. Bands: launch "
+    "times of 2.6 to 10 us.",
     "phases": "Share of one sampling's latency by component, a bar a machine.",
-    "law": "Chance of a transition to be drawn against its mass, a line a sampler; PER is the diagonal.",
+    "law": "Chance of a transition to be drawn against its mass, a line a sampler; PER is the diagonal. Bands: "
+    "10% to 90% of the transitions of a bin, cut at the axis where a chance is 0.",
 }
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:66rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b}
@@ -25,7 +28,7 @@ h1{font-size:1.6rem;margin-bottom:.2rem} h2{font-size:1.15rem;margin-top:2.2rem}
 svg{width:100%;height:auto} figure{margin:1rem 0} figcaption{color:#555;font-size:.9rem}
 .wide{overflow-x:auto} table{border-collapse:collapse;font-size:.85rem;width:100%}
 td,th{padding:.3rem .55rem;border-bottom:1px solid #e2e2e2;text-align:left;white-space:nowrap}
-td.number{text-align:right;font-variant-numeric:tabular-nums} .terms{color:#666;display:block}
+td.number,th.number{text-align:right;font-variant-numeric:tabular-nums} .terms{color:#666;display:block}
 .verdict{background:#f4f7fb;border-left:4px solid #0072B2;padding:.8rem 1rem}
 """
 
@@ -52,17 +55,35 @@ _PAGE = """<!DOCTYPE html>
 Latencies are medians over the last {n_window} samplings of the prefix, when the buffer is as full as it
 gets.</li>
 <li>Other samplers saw the same writes and batch sizes; nothing was resampled.</li>
-<li>AMPER machines: candidate-set-buffer readout, 8 banks, 1 port, 64-row arrays, 1 GHz. The paper's own
-micro-architecture, array sizes, m and lambda are not public: these are this project's.</li>
+<li>AMPER machines: {readout} readout, {n_banks} banks, {n_csb_ports} port(s), {rows_per_array}-row arrays,
+{clock_ghz:g} GHz. The paper's own micro-architecture, array sizes, m and lambda are not public: these are this
+project's.</li>
+<li>AMPER-fr: 20 linear groups, lambda' .15 (the paper's form, our numbers); octave: 7 octaves in 3 parts, lambda' 1.
+A candidate set's size is the sampler's choice and the agent's priorities'; latency follows it.</li>
 <li>The formula was checked by event simulation on samplings of every window: largest difference
 {difference} fs.</li>
 <li>Gathering the sampled rows costs every machine the same, follows each sampling, and is in no speedup.</li>
 <li>Every latency here is modelled; 55x to 270x is cited. What a model cannot know prints n/a.</li>
+<li>One run, one seed: <code>amper report --seed 1</code> records another; n also says how far training had got.</li>
 </ul>
+<h2>What next</h2>
+<p>Another port, bank or technology: <code>amper latency --machine amper-fr:n_csb_ports=8,n_banks=8</code>. Every
+number and its source: <code>amper tech evacam-fefet45</code>. Whether agents learn as well:
+<code>amper compare</code>.</p>
 <p class="lead">Made by <code>{command}</code>, version {version}.</p>
 </body></html>
 """
 FULL = 20_000
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder, and raise ValueError where nothing can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"out must be a folder that can be written, got {str(folder)!r}: {error}") from error
 
 
 def write(result: Row, folder: Path, *, command: str, version: str) -> dict[str, Path]:
@@ -71,12 +92,9 @@ def write(result: Row, folder: Path, *, command: str, version: str) -> dict[str,
     Raises
     ------
     ValueError
-        If the folder cannot be made.
+        If the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"out must be a folder that can be made, got {str(folder)!r}: {error}") from error
+    make_folder(folder)
     rows = result["rows"]
     largest = max(row["n"] for row in rows)
     figures = {
@@ -108,17 +126,18 @@ def _write_csv(rows: Sequence[Row], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
-            ["machine", "n", "batch_size", "n_samplings", "n_valid", "csp_fraction", "sample_ns",
+            ["label", "machine", "n", "batch_size", "n_samplings", "n_valid", "csp_fraction", "sample_ns",
              "sample_p10_ns", "sample_p90_ns", "low_ns", "high_ns", "update_ns", "insert_ns", "fetch_ns",
              "sample_pj", "area_um2", "source"]
         )  # fmt: skip
         for row in rows:
             low, high = row["interval_fs"] or (None, None)
             energy = "" if row["sample_aj"] is None else f"{units.pj_from_aj(row['sample_aj']):.6g}"
+            csp = "" if row["csp_fraction"] is None else f"{row['csp_fraction']:.4g}"
             area = "" if row["area_um2"] is None else f"{row['area_um2']:.6g}"
             writer.writerow(
-                [row["machine"], row["n"], row["batch_size"], row["n_samplings"], row["n_valid"],
-                 f"{row['csp_fraction']:.4g}", ns(row["sample_fs"]), ns(row["sample_p10_fs"]),
+                [row["label"], row["machine"], row["n"], row["batch_size"], row["n_samplings"], row["n_valid"],
+                 csp, ns(row["sample_fs"]), ns(row["sample_p10_fs"]),
                  ns(row["sample_p90_fs"]), ns(low), ns(high), ns(row["update_fs"]), ns(row["insert_fs"]),
                  ns(row["fetch_fs"]), energy, area, row["source"]]
             )  # fmt: skip
@@ -130,10 +149,14 @@ def _page(document: Mapping[str, Any], drawings: Mapping[str, str]) -> str:
     figures = "".join(
         f'<figure role="img" aria-label="{html.escape(texts[name], quote=True)}">'
         + drawing.replace("<svg", '<svg aria-hidden="true"', 1)
-        + f"<figcaption>{html.escape(texts[name])}</figcaption></figure>"
+        + f"<figcaption>{html.escape(FIGURES[name])}</figcaption></figure>"
         for name, drawing in drawings.items()
     )
-    quick = f"<p><b>Quick report:</b> the recording stops at n = {largest:,}.</p>" if largest < FULL else ""
+    quick = (
+        f"<p><b>Quick report:</b> a run of {largest:,} steps of its own, and n = {largest:,} only.</p>"
+        if largest < FULL
+        else ""
+    )
     low, high = document["t_op_interval_us"]
     return _PAGE.format(
         style=_STYLE,
@@ -152,6 +175,10 @@ def _page(document: Mapping[str, Any], drawings: Mapping[str, str]) -> str:
         gpus=_gpu_table(document["gpus"]),
         n_window=rows[0]["n_samplings"],
         difference=max(row["event_difference_fs"] for row in rows),
+        **{
+            key: rows[0]["parameters"][key]
+            for key in ("readout", "n_banks", "n_csb_ports", "rows_per_array", "clock_ghz")
+        },
         command=html.escape(document["command"]),
         version=html.escape(document["version"]),
     )
@@ -160,35 +187,30 @@ def _page(document: Mapping[str, Any], drawings: Mapping[str, str]) -> str:
 def _alternative_texts(document: Mapping[str, Any], largest: int) -> dict[str, str]:
     rows = [row for row in document["rows"] if row["n"] == largest]
     ordered = sorted(rows, key=lambda row: row["sample_fs"])
-    time = units.format_time
-    ends = ", ".join(f"{plots.machine_label(row['machine'])} {time(row['sample_fs'])}" for row in ordered)
-    drain = "; ".join(
-        f"{plots.machine_label(row['machine'])}: "
-        + ", ".join(
-            f"{name} {value / sum(row['phases_fs'].values()):.0%}" for name, value in row["phases_fs"].items()
-        )
-        for row in rows
+    ends = ", ".join(f"{row['label']} {units.format_time(row['sample_fs'])}" for row in ordered)
+    parts = "; ".join(
+        f"{row['label']}: " + ", ".join(f"{name} {part:.0%}" for name, part in share(row).items()) for row in rows
     )
-    law = ", ".join(f"{law['sampler']} {law['divergence']:.3g}" for law in document["laws"])
+    laws = ", ".join(f"{law['sampler']} {law['divergence']:.3g}" for law in document["laws"])
     return {
         "latency": f"{FIGURES['latency']} At n = {largest:,}, fastest first: {ends}.",
-        "phases": f"{FIGURES['phases']} At n = {largest:,}: {drain}.",
-        "law": f"{FIGURES['law']} KL to PER: {law}. Bands: 10% to 90% of the transitions of a bin.",
+        "phases": f"{FIGURES['phases']} At n = {largest:,}: {parts}.",
+        "law": f"{FIGURES['law']} KL to PER: {laws}.",
     }
 
 
 def _speedup_table(speedups: Sequence[Mapping[str, Any]]) -> str:
-    head = "".join(f"<th>{html.escape(QUALITY_WORDS[quality])}</th>" for quality in QUALITY_WORDS)
+    head = "".join(f"<th scope=col>{html.escape(words)}</th>" for words in QUALITY_WORDS.values())
     body = []
-    for machine, n in dict.fromkeys((s["machine"], s["n"]) for s in speedups):
-        mine = {quality_of(s["baseline"]): s for s in speedups if (s["machine"], s["n"]) == (machine, n)}
+    for label, n in dict.fromkeys((s["label"], s["n"]) for s in speedups):
+        mine = {s["quality"]: s for s in speedups if (s["label"], s["n"]) == (label, n)}
         cells = "".join(_speedup_cell(mine[quality]) for quality in QUALITY_WORDS)
         latency = units.format_time(next(iter(mine.values()))["machine_fs"])
         body.append(
-            f"<tr><td>{html.escape(plots.machine_label(machine))}</td><td class=number>{n:,}</td>"
-            f"<td class=number>{latency}</td>{cells}</tr>"
+            f"<tr><td>{html.escape(label)}</td><td class=number>{n:,}</td><td class=number>{latency}</td>{cells}</tr>"
         )
-    return f"<table><tr><th>machine</th><th>n</th><th>latency</th>{head}</tr>{''.join(body)}</table>"
+    first = "<th scope=col>machine</th><th scope=col class=number>n</th><th scope=col class=number>latency</th>"
+    return f"<table><tr>{first}{head}</tr>{''.join(body)}</table>"
 
 
 def _speedup_cell(s: Mapping[str, Any]) -> str:
@@ -199,14 +221,12 @@ def _speedup_cell(s: Mapping[str, Any]) -> str:
 
 
 def _gpu_table(rows: Sequence[Row]) -> str:
-    head = "".join(f"<th>{html.escape(words)}</th>" for words in QUALITY_WORDS.values())
+    head = "".join(f"<th scope=col>{html.escape(words)}</th>" for words in QUALITY_WORDS.values())
     body = []
     for gpu in dict.fromkeys(row["gpu"] for row in rows):
         mine = {row["quality"]: row for row in rows if row["gpu"] == gpu}
-        body.append(
-            f"<tr><td>{gpu}</td>{''.join(_gpu_cell(mine[quality]) for quality in QUALITY_WORDS)}</tr>"
-        )
-    return f"<table><tr><th>GPU</th>{head}</tr>{''.join(body)}</table>"
+        body.append(f"<tr><td>{gpu}</td>{''.join(_gpu_cell(mine[quality]) for quality in QUALITY_WORDS)}</tr>")
+    return f"<table><tr><th scope=col>GPU</th>{head}</tr>{''.join(body)}</table>"
 
 
 def _gpu_cell(row: Row) -> str:
@@ -216,7 +236,7 @@ def _gpu_cell(row: Row) -> str:
 
 def _machine_table(rows: Sequence[Row]) -> str:
     head = "".join(
-        f"<th>{name}</th>"
+        f"<th scope=col>{name}</th>"
         for name in (
             "machine",
             "n",
@@ -231,7 +251,7 @@ def _machine_table(rows: Sequence[Row]) -> str:
         )
     )
     body = "".join(
-        f"<tr><td>{html.escape(plots.machine_label(row['machine']))}</td><td class=number>{row['n']:,}</td>"
+        f"<tr><td>{html.escape(row['label'])}</td><td class=number>{row['n']:,}</td>"
         f"<td class=number>{_csp(row)}</td>"
         + "".join(
             f"<td class=number>{units.format_time(row[f'{kind}_fs'])}</td>"
@@ -245,4 +265,4 @@ def _machine_table(rows: Sequence[Row]) -> str:
 
 
 def _csp(row: Row) -> str:
-    return "none" if row["sampler"] == "per" else f"{row['csp_fraction']:.1%}"
+    return "none" if row["csp_fraction"] is None else f"{row['csp_fraction']:.1%}"

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def median_interval(
-    values: Sequence[float], *, level: float = 0.95, seed: int = 0
-) -> tuple[float, float, float]:
+def median_interval(values: Sequence[float], *, level: float = 0.95, seed: int = 0) -> tuple[float, float, float]:
     """Return the median and its percentile-bootstrap interval (10,000 resamples).
 
     Examples

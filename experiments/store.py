@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -32,7 +34,7 @@ class Store:
     path : path
         Made if absent.
     version : str
-        Version of the package; rows of another version are kept, and not reused.
+        What computes rows now; rows of another version are kept, and not reused.
 
     Raises
     ------
@@ -45,6 +47,7 @@ class Store:
         try:
             with closing(self._connect()) as connection, connection:
                 connection.execute(_SCHEMA)
+                connection.execute("SELECT study, parameters, seed, version, finished, result FROM rows LIMIT 1")
         except sqlite3.DatabaseError as error:
             raise ValueError(f"store must be a SQLite file of results, got {str(path)!r}: {error}") from error
 
@@ -64,8 +67,7 @@ class Store:
         """Keep the row of a cell."""
         with closing(self._connect()) as connection, connection:
             connection.execute(
-                "INSERT OR REPLACE INTO rows (study, parameters, seed, version, result) "
-                "VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO rows (study, parameters, seed, version, result) VALUES (?, ?, ?, ?, ?)",
                 (study, _key(cell), cell.seed, self._version, json.dumps(row)),
             )
 
@@ -86,6 +88,20 @@ class Store:
                 "finished": finished,
                 "result": json.loads(result),
             }
+
+
+@functools.cache
+def code_version() -> str:
+    """Return the package's version and a digest of its sources: what a stored row was computed by."""
+    import amper
+
+    root = Path(amper.__file__).parent.parent
+    digest = hashlib.sha256()
+    for package in ("amper", "hwsim", "rl", "experiments"):
+        for path in sorted((root / package).rglob("*")):
+            if path.suffix in {".py", ".toml"}:
+                digest.update(path.read_bytes())
+    return f"{amper.__version__}+{digest.hexdigest()[:10]}"
 
 
 def _key(cell: Cell) -> str:

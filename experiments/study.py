@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Parameters = Mapping[str, Any]
+Stage = Callable[[str, int, int], None]  # (what is being done, how much, of how much)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ class Study:
     cells : callable
         Parameters -> the cells to compute.
     run : callable
-        (cell parameters, seed) -> a JSON-serialisable row. Runs in a process of its own.
+        (cell parameters, seed, stage) -> a JSON-serialisable row; tells `stage` how far it is. May run in a
+        process of its own.
     answer : callable
         The rows, in cell order -> Answer.
     figure : callable, optional
@@ -60,7 +62,7 @@ class Study:
     question: str
     settings: Mapping[str, Parameters]
     cells: Callable[[Parameters], Sequence[Cell]]
-    run: Callable[[Parameters, int], Row]
+    run: Callable[[Parameters, int, Stage], Row]
     answer: Callable[[Sequence[Row]], Answer]
     figure: Callable[[Sequence[Row]], Figure] | None = None
 
@@ -77,12 +79,27 @@ class Study:
         parameters = dict(self.settings[setting])
         for key, value in (changes or {}).items():
             if key not in parameters:
-                raise ValueError(
-                    f"parameters of {self.name} must be among {', '.join(parameters)}, got {key!r}"
-                )
-            is_list = isinstance(parameters[key], list | tuple)
-            parameters[key] = [value] if is_list and not isinstance(value, list | tuple) else value
+                raise ValueError(f"parameters of {self.name} must be among {', '.join(parameters)}, got {key!r}")
+            parameters[key] = _like(key, parameters[key], value)
         return parameters
+
+
+def no_stage(name: str, done: int, of: int) -> None:
+    """Tell nobody."""
+
+
+def _like(name: str, default: Any, value: Any) -> Any:
+    """Return `value` if it is of the default's kind: a list of such, without repeats, where that is a list."""
+    if isinstance(default, list):
+        values = value if isinstance(value, list | tuple) else [value]
+        return list(dict.fromkeys(_like(name, default[0], entry) for entry in values))
+    kinds: tuple[type, ...] = (int, float) if isinstance(default, float) else (type(default),)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and not isinstance(default, bool)):
+        raise ValueError(f"{name} must be of the kind of {default!r}, got {value!r}")
+    number = float(value) if isinstance(value, int | float) else 1.0
+    if not (number >= 0 if name == "seed" else number > 0):
+        raise ValueError(f"{name} must be {'at least 0' if name == 'seed' else 'positive'}, got {value!r}")
+    return value
 
 
 def available() -> tuple[str, ...]:

@@ -161,9 +161,7 @@ def csb_sampling(
     return phases, gap - search
 
 
-def nearest_sampling(
-    searches: Searches, costs: AmperCosts, batch_size: Int64, n_empty: Int64
-) -> dict[str, Int64]:
+def nearest_sampling(searches: Searches, costs: AmperCosts, batch_size: Int64, n_empty: Int64) -> dict[str, Int64]:
     """Return the phases of AMPER-k samplings, in cycles; one row at a time leaves the arrays.
 
     Parameters

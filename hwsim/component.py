@@ -102,6 +102,4 @@ class Component:
         self.energy_aj += units.exact_sum(charge.energy_aj)
         self.unit_busy_fs += units.exact_sum(busy)
         start = op_start_fs[charge.op] + charge.offset_fs
-        self._ledger.extend(
-            self._index, charge.op, start, charge.duration_fs, busy, charge.energy_aj, charge.cause
-        )
+        self._ledger.extend(self._index, charge.op, start, charge.duration_fs, busy, charge.energy_aj, charge.cause)

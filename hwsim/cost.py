@@ -120,9 +120,7 @@ def tree_nodes(n_leaves: int, radix: int) -> int:
 
 def largest_clock_ghz(tech: Technology) -> float:
     """Return the clock at which the slowest single-cycle block still fits its cycle."""
-    return 1.0 / max(
-        tech.number("urng.delay_ns"), tech.number("encoder.delay_ns"), tech.number("sram.access_ns")
-    )
+    return 1.0 / max(tech.number("urng.delay_ns"), tech.number("encoder.delay_ns"), tech.number("sram.access_ns"))
 
 
 def sram_access_pj(tech: Technology, n_bytes: float, access_bits: int) -> float:
@@ -146,9 +144,7 @@ def h_tree_fs(tech: Technology, n_arrays: int, array_um2: float) -> int:
     return units.fs_from_ns(tech.number("wire.delay_ps_per_mm") * side_mm / 1000)
 
 
-def amper_costs(
-    tech: Technology, geometry: Geometry, clock_ghz: float, best_match_factor: float
-) -> AmperCosts:
+def amper_costs(tech: Technology, geometry: Geometry, clock_ghz: float, best_match_factor: float) -> AmperCosts:
     """Return the costs of one associative machine.
 
     Parameters

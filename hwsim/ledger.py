@@ -60,9 +60,7 @@ class Ledger:
         self._blocks: list[tuple[Int64, ...]] = []
         self._causes = [""]
 
-    def append(
-        self, component: int, op: int, start_fs: int, duration_fs: int, energy_aj: int, cause: str = ""
-    ) -> None:
+    def append(self, component: int, op: int, start_fs: int, duration_fs: int, energy_aj: int, cause: str = "") -> None:
         """Append one entry."""
         busy = 0 if cause else duration_fs
         entry = (component, op, start_fs, duration_fs, busy, energy_aj, self._cause(cause) if cause else 0)
@@ -81,9 +79,7 @@ class Ledger:
     ) -> None:
         """Append entries of one component and cause, int64[k] each."""
         number = np.full(len(op), self._cause(cause))
-        self._blocks.append(
-            (np.full(len(op), component), op, start_fs, duration_fs, unit_busy_fs, energy_aj, number)
-        )
+        self._blocks.append((np.full(len(op), component), op, start_fs, duration_fs, unit_busy_fs, energy_aj, number))
 
     def _cause(self, cause: str) -> int:
         if cause not in self._causes:

@@ -14,7 +14,7 @@ from hwsim import units
 Int64 = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Report:
     """One trace on one machine.
 
@@ -59,6 +59,10 @@ class Report:
     sample_phases: Mapping[str, Int64]
     n_dropped: int
     not_covered: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(values)} {kind}s" for kind, values in self.latency_fs.items() if len(values))
+        return f"Report({self.machine['name']}, {self.fidelity}, {counts.replace('fetchs', 'fetches')})"
 
     @property
     def latency_ns(self) -> dict[str, npt.NDArray[np.float64]]:

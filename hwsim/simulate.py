@@ -166,9 +166,7 @@ def _check_length(makespan_fs: int) -> None:
 def _by_formula(trace: Trace, machine: Machine, components: Mapping[str, Component]) -> _Times:
     """Take latencies and charges from the machine's formula, and lay them one after another."""
     if not hasattr(machine, "closed"):
-        raise NotApplicableError(
-            f"fidelity must be 'burst' for op 0 on, got 'closed'; {machine.name!r} has no formula"
-        )
+        raise NotApplicableError(f"fidelity must be 'burst' for op 0 on, got 'closed'; {machine.name!r} has no formula")
     times = machine.closed(trace)
     fetches = _fetches(trace)
     sampled = np.flatnonzero(trace.ops["kind"] == OpKind.SAMPLE)
@@ -203,9 +201,7 @@ def _report(
     makespan = units.exact_sum(times.latency_fs) + units.exact_sum(times.fetch_fs)
     totals = ledger.totals(len(components), makespan)
     by_op = ledger.energy_by_op(len(trace))
-    energy = check_balance(
-        totals, [c.energy_aj for c in components], [c.unit_busy_fs for c in components], by_op
-    )
+    energy = check_balance(totals, [c.energy_aj for c in components], [c.unit_busy_fs for c in components], by_op)
     breakdown = {
         c.spec.name: {
             "busy_fs": t.busy_fs,

@@ -256,9 +256,7 @@ def _geometry(path: Path, index: int, entry: Any) -> _Geometry:
     for key in ("words", "bits"):
         value = entry.get(key)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f"{where}.{key} in {str(path)!r} must be a whole number of at least 1, got {value!r}"
-            )
+            raise ValueError(f"{where}.{key} in {str(path)!r} must be a whole number of at least 1, got {value!r}")
         sizes.append(value)
     narrower = entry.get("narrower_words", False)
     if not isinstance(narrower, bool):
@@ -294,8 +292,6 @@ def _cited(path: Path, key: str, entry: Any) -> Cited:
         raise ValueError(f"{key} in {str(path)!r} must be in {expected!r}, as its name says, got {unit!r}")
     reasons = {k: v for k, v in entry.items() if k in ("source", "assumed")}
     if len(reasons) != 1 or len(entry) != 3 or not all(isinstance(v, str) and v for v in reasons.values()):
-        raise ValueError(
-            f"{key} in {str(path)!r} must have either a source or a reason assumed, got {entry!r}"
-        )
+        raise ValueError(f"{key} in {str(path)!r} must have either a source or a reason assumed, got {entry!r}")
     source = reasons.get("source") or f"assumed: {reasons['assumed']}"
     return Cited(value=float(value), unit=unit, source=source)

@@ -159,9 +159,7 @@ def _representatives(random: np.random.Generator) -> list[int]:
     return [int(v) for v in real]
 
 
-def _range_searches(
-    rows: _Rows, lam: float, random: np.random.Generator
-) -> tuple[list[tuple[int, ...]], list[Int64]]:
+def _range_searches(rows: _Rows, lam: float, random: np.random.Generator) -> tuple[list[tuple[int, ...]], list[Int64]]:
     """Return the searches of one AMPER-fr sampling and the slots each of them found."""
     searches: list[tuple[int, ...]] = []
     found: list[Int64] = []

@@ -110,6 +110,4 @@ def make(
         raise ValueError(f"agent must be one of {', '.join(available())}, got {name!r}")
     if n_steps < 1:
         raise ValueError(f"n_steps must be at least 1, got {n_steps!r}")
-    return _FACTORIES[name](
-        spaces=spaces, make_replay=make_replay, n_steps=n_steps, seed=seed, options=options or {}
-    )
+    return _FACTORIES[name](spaces=spaces, make_replay=make_replay, n_steps=n_steps, seed=seed, options=options or {})

@@ -128,9 +128,7 @@ def check_spaces(spaces: Spaces) -> None:
     """Raise TypeError unless observations are a Box and actions Discrete; imports no gymnasium."""
     observation, action = spaces.observation_space, spaces.action_space
     if not (hasattr(observation, "low") and getattr(observation, "shape", None) is not None):
-        raise TypeError(
-            f"observation space must be a Box, got {observation}; wrap the environment to flatten it"
-        )
+        raise TypeError(f"observation space must be a Box, got {observation}; wrap the environment to flatten it")
     if not (hasattr(action, "n") and getattr(action, "shape", None) == ()):
         raise TypeError(f"action space must be Discrete, got {action}; DQN chooses among numbered actions")
 
@@ -177,9 +175,7 @@ class DQN:
         self._first_action = int(getattr(spaces.action_space, "start", 0))
         self.network = Mlp((n_inputs, *config.hidden, int(spaces.action_space.n)))
         self._sizes = self.network.shape
-        self.epsilon = Linear(
-            config.epsilon_start, config.epsilon_end, int(config.epsilon_fraction * n_steps)
-        )
+        self.epsilon = Linear(config.epsilon_start, config.epsilon_end, int(config.epsilon_fraction * n_steps))
         self.beta = Linear(config.beta_start, config.beta_end, n_steps)
         self.lr = Linear(config.lr, config.lr_end, n_steps)
         # theta, target, average, Adam's m and v, gradient
@@ -263,9 +259,7 @@ class DQN:
         td_abs = np.empty(columns[1].shape[0], np.float32)
         lr = self.lr(self.n_steps_seen)
         self._hyper[5], self._hyper[6] = config.adam.coefficients(self.n_updates + 1, lr)
-        loss, norm = kernels.update(
-            self._params, self._sizes, columns, config.double, self._hyper, self._work, td_abs
-        )
+        loss, norm = kernels.update(self._params, self._sizes, columns, config.double, self._hyper, self._work, td_abs)
         if norm < 0.0:
             first = self._first_action
             last = first + self.network.sizes[-1] - 1

@@ -109,9 +109,7 @@ def spaces_of(env: SingleEnv | ManyEnvs) -> Spaces:
     return Spaces(observation_space=env.observation_space, action_space=env.action_space)
 
 
-def steps(
-    env: SingleEnv | ManyEnvs, act: Callable[[Array], Int64], *, seed: int | None = None
-) -> Iterator[Step]:
+def steps(env: SingleEnv | ManyEnvs, act: Callable[[Array], Int64], *, seed: int | None = None) -> Iterator[Step]:
     """Yield step after step of `env` under `act`, without end; ended episodes are reset.
 
     Parameters
@@ -160,7 +158,5 @@ def _vector_steps(env: ManyEnvs, act: Callable[[Array], Int64], seed: int | None
             next_obs = after.copy()
             for j in ended:
                 next_obs[j] = info["final_obs"][j]
-        yield Step(
-            obs, action, np.array(reward, np.float64), next_obs, np.array(terminated), np.array(truncated)
-        )
+        yield Step(obs, action, np.array(reward, np.float64), next_obs, np.array(terminated), np.array(truncated))
         obs = after

@@ -117,9 +117,7 @@ def _check_counts(**counts: int) -> None:
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
-def _replay_maker(
-    replay: str | Mapping[str, Any] | Replay, spaces: Spaces, seed: int
-) -> Callable[..., Replay]:
+def _replay_maker(replay: str | Mapping[str, Any] | Replay, spaces: Spaces, seed: int) -> Callable[..., Replay]:
     """Return the function that makes the run's replay from what the agent asks of it."""
     if not isinstance(replay, str | Mapping):
         for verb in ("add", "sample", "update_priorities"):

@@ -26,9 +26,7 @@ def random_case(rng, *, variant, n_rows, n_groups, n_samplings=2, n_writes=2, ma
     """Return a case: an insert, then samplings with updates and inserts between them."""
     trace, case = Trace(), Case(None, [], [])
     trace.begin(
-        TraceHeader(
-            n_rows=n_rows, row_bytes=100, bits=BITS, sampler=variant, options={}, seed=0, source="random"
-        )
+        TraceHeader(n_rows=n_rows, row_bytes=100, bits=BITS, sampler=variant, options={}, seed=0, source="random")
     )
     case.trace = trace
     codes = np.zeros(n_rows, np.int64)

@@ -106,9 +106,7 @@ def test_indices_drawn_follow_the_law():
     sampler = samplers.make("amper-fr", len(codes), seed=4)
     sampler.insert(np.arange(len(codes)), codes, at_maximum=False)
     law = sampler.law(100_000)
-    drawn = np.bincount(
-        np.concatenate([sampler.sample(64).slots for _ in range(20_000)]), minlength=len(codes)
-    )
+    drawn = np.bincount(np.concatenate([sampler.sample(64).slots for _ in range(20_000)]), minlength=len(codes))
     # Draws of one sampling share their candidate set, so they vary more than a multinomial: compare deciles.
     bins = np.arange(len(codes)) * 10 // len(codes)
     expected = np.bincount(bins, law)

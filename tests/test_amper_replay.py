@@ -153,21 +153,14 @@ def test_a_buffer_fits_an_environment():
     buffer = amper.ReplayBuffer.for_env(env, 10, sampler="uniform", seed=0)
     obs, _ = env.reset(seed=0)
     following, reward, terminated, truncated, _ = env.step(0)
-    buffer.add(
-        obs=obs, action=0, reward=reward, next_obs=following, terminated=terminated, truncated=truncated
-    )
+    buffer.add(obs=obs, action=0, reward=reward, next_obs=following, terminated=terminated, truncated=truncated)
     batch = buffer.sample(2)
     assert np.array_equal(batch["next_obs"][0], following)
     assert batch["action"].dtype == np.int64
     vector = gymnasium.make_vec("Pendulum-v1", num_envs=3)
     buffer = amper.ReplayBuffer.for_env(vector, 10, seed=0)
     with pytest.raises(ValueError, match="columns must have n_envs=3 rows"):
-        buffer.add(
-            **{
-                name: np.zeros((2, *field.shape), field.dtype)
-                for name, field in buffer._storage.fields.items()
-            }
-        )
+        buffer.add(**{name: np.zeros((2, *field.shape), field.dtype) for name, field in buffer._storage.fields.items()})
     with pytest.raises(TypeError, match="env must have observation and action spaces"):
         amper.ReplayBuffer.for_env(object(), 10)
 
@@ -359,22 +352,16 @@ def test_an_empty_buffer_cannot_be_sampled():
 
 
 def test_columns_lie_side_by_side_and_aligned():
-    storage = RowStorage(
-        3, parse_fields({"a": {"dtype": "bool"}, "b": {"dtype": "float64"}, "c": {"shape": (3,)}})
-    )
+    storage = RowStorage(3, parse_fields({"a": {"dtype": "bool"}, "b": {"dtype": "float64"}, "c": {"shape": (3,)}}))
     assert storage.row_bytes == 24
-    storage.write(
-        np.array([0, 2]), {"a": np.array([True, True]), "b": np.array([1.0, 2.0]), "c": np.ones((2, 3))}
-    )
+    storage.write(np.array([0, 2]), {"a": np.array([True, True]), "b": np.array([1.0, 2.0]), "c": np.ones((2, 3))})
     assert list(storage.read(np.arange(3))["b"]) == [1, 0, 2]
 
 
 class ReplayMachine(RuleBasedStateMachine):
     """The buffer against a list, over any order of calls."""
 
-    @initialize(
-        capacity=st.integers(1, 12), sampler=st.sampled_from(samplers.available()), seed=st.integers(0, 99)
-    )
+    @initialize(capacity=st.integers(1, 12), sampler=st.sampled_from(samplers.available()), seed=st.integers(0, 99))
     def build(self, capacity, sampler, seed):
         self.buffer = amper.ReplayBuffer(capacity, {"x": {"dtype": "int64"}}, sampler=sampler, seed=seed)
         self.naive = NaiveReplay(capacity)
@@ -428,9 +415,7 @@ class ReplayMachine(RuleBasedStateMachine):
         assert self.buffer.sampler._tree.total == int(self.buffer.sampler.codes.sum(dtype=np.int64))
 
 
-ReplayMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, derandomize=True
-)
+ReplayMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None, derandomize=True)
 test_any_order_of_calls_agrees_with_a_list = ReplayMachine.TestCase
 
 

@@ -13,9 +13,7 @@ from tests.naive import replay as naive
 
 def recorded(sampler="amper-fr", capacity=60, n_steps=90, **options):
     trace = Trace()
-    buffer = amper.ReplayBuffer(
-        capacity, {"x": {}}, sampler=sampler, sampler_options=options, seed=2, sink=trace
-    )
+    buffer = amper.ReplayBuffer(capacity, {"x": {}}, sampler=sampler, sampler_options=options, seed=2, sink=trace)
     rng = np.random.default_rng(1)
     for i in range(n_steps):
         buffer.add(x=i)
@@ -88,9 +86,7 @@ def test_a_saved_trace_is_the_same_when_loaded(tmp_path):
 def test_files_that_are_no_trace_are_refused(tmp_path):
     text = tmp_path / "notes.npz"
     text.write_text("not a trace")
-    with pytest.raises(
-        ValueError, match=r"path must name a trace written by Trace\.save, got '.*notes\.npz'"
-    ):
+    with pytest.raises(ValueError, match=r"path must name a trace written by Trace\.save, got '.*notes\.npz'"):
         Trace.load(text)
     np.savez(tmp_path / "other.npz", a=np.arange(3))
     with pytest.raises(ValueError, match="path must name a trace"):
@@ -161,9 +157,7 @@ def test_a_replayed_trace_has_the_same_writes_and_batch_sizes(target):
     assert other.header.sampler == target
     assert other.header.source.startswith("replay of per")
     updates = trace.ops[(trace.ops["kind"] == OpKind.UPDATE) & (trace.ops["actor"] >= 0)]
-    rows = np.concatenate(
-        [np.arange(f, f + c) for f, c in zip(updates["first"], updates["count"], strict=True)]
-    )
+    rows = np.concatenate([np.arange(f, f + c) for f, c in zip(updates["first"], updates["count"], strict=True)])
     scale = 2.0 ** (trace.header.bits - other.header.bits)
     assert other.writes["code"][rows] * scale == pytest.approx(trace.writes["code"][rows], abs=scale)
 

@@ -64,9 +64,7 @@ def test_rl_uses_public_names_of_amper_only():
     for path in (p for p in FILES if p.is_relative_to(ROOT / "rl")):
         for module in imports_of(path.read_text()):
             if module.split(".")[0] == "amper":
-                assert module.startswith(("amper.protocols", "amper.ReplayBuffer")) or module == "amper", (
-                    module
-                )
+                assert module.startswith(("amper.protocols", "amper.ReplayBuffer")) or module == "amper", module
 
 
 def test_a_kernel_calls_no_kernel_of_another_file():
@@ -123,9 +121,7 @@ def test_help_imports_nothing_heavy(arguments):
         "except SystemExit as end:\n    assert not end.code\n"
         f"print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))\n"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, cwd=ROOT
-    )
+    ran = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, cwd=ROOT)
     assert json.loads(ran.stdout.splitlines()[-1]) == []
 
 

@@ -42,9 +42,7 @@ def test_json_is_the_only_thing_on_standard_output(capsys):
 def test_events_and_formula_agree_on_the_command_line(capsys):
     rows = {}
     for fidelity in ("burst", "closed"):
-        _, out, _ = run(
-            capsys, "latency", "--n", 800, "--machine", "amper-fr", "--fidelity", fidelity, "--json"
-        )
+        _, out, _ = run(capsys, "latency", "--n", 800, "--machine", "amper-fr", "--fidelity", fidelity, "--json")
         rows[fidelity] = json.loads(out)["rows"]
     assert rows["burst"] == rows["closed"]
 
@@ -73,6 +71,43 @@ def test_a_comparison_is_kept_and_not_computed_again(capsys, tmp_path):
     assert json.loads(again) == rows
     code, out, _ = run(capsys, "results", "compare-replays", "--store", tmp_path / "r.sqlite")
     assert "4 rows" in out
+
+
+def test_repeats_are_run_once_and_one_seed_has_no_interval(capsys, tmp_path):
+    code, out, _ = run(capsys, "compare", "--steps", 1100, "--seeds", 1, "--seed", 7, "--replay", "per", "per",
+                       "--store", tmp_path / "r.sqlite", "--workers", 1, "--json")  # fmt: skip
+    assert code == 0
+    assert [(row["replay"], row["seed"]) for row in json.loads(out)["rows"]] == [("per", 7)]
+    _, out, _ = run(capsys, "compare", "--steps", 1100, "--seeds", 1, "--seed", 7, "--replay", "per",
+                    "--store", tmp_path / "r.sqlite")  # fmt: skip
+    assert "[n/a]" in out
+    assert "1 of 1 rows were in" in out
+
+
+def test_values_of_a_study_can_be_lists_or_spelled_machines(capsys, tmp_path):
+    machine = "sumtree-gpu:gpu=a100,quality=fused"
+    code, out, _ = run(capsys, "run", "latency", "--setting", "tiny", "--set", f"machine={machine}", "--set", "n=[300]",
+                       "--set", "n=400", "--store", tmp_path / "r.sqlite", "--json")  # fmt: skip
+    assert code == 0
+    assert [(row["machine"], row["n"]) for row in json.loads(out)["rows"]] == [(machine, 300), (machine, 400)]
+
+
+def test_a_missing_extra_is_named(capsys, monkeypatch):
+    import gymnasium
+
+    def absent(*_, **__):
+        raise gymnasium.error.DependencyNotInstalled("Box2D is not installed")
+
+    monkeypatch.setattr(gymnasium, "make", absent)
+    code, _, err = run(capsys, "train", "--steps", 10)
+    assert code == 1
+    assert "Box2D is not installed; an extra may be missing: pip install '.[box2d]'" in err
+
+
+def test_a_reader_that_leaves_early_ends_the_command_quietly():
+    code = f"{sys.executable} -m experiments.cli tech evacam-fefet45 --json | head -c 10"
+    ran = subprocess.run(code, shell=True, capture_output=True, text=True, check=False)
+    assert "Traceback" not in ran.stderr
 
 
 def test_a_study_runs_by_name_with_changes_and_a_figure(capsys, tmp_path):
@@ -111,7 +146,7 @@ def test_tech_prints_every_number_with_its_source(capsys):
         (["latency", "--machine", "tpu", "--n", "100"], "name must be one of"),
         (["latency", "--machine", "amper-fr:banks", "--n", "100"], "machine must be NAME[:key=value,...]"),
         (["latency", "--machine", "amper-fr:colour=red", "--n", "100"], "colour"),
-        (["latency", "--machine", "amper-fr", "--n", "0"], "n_rows must be"),
+        (["latency", "--machine", "amper-fr", "--n", "0"], "n must be positive, got 0"),
         (["train", "--replay", "pre", "--steps", "10"], "sampler must be one of"),
         (["train", "--agent", "ppo", "--steps", "10"], "agent must be"),
         (["train", "--steps", "0"], "n_steps must be"),
@@ -123,6 +158,19 @@ def test_tech_prints_every_number_with_its_source(capsys):
         (["run", "latency", "--setting", "huge"], "setting must be one of tiny, default, full, got 'huge'"),
         (["run", "latency", "--set", "colour=red"], "parameters of latency must be among"),
         (["run", "latency", "--set", "n"], "--set must be key=value, got 'n'"),
+        (["run", "latency", "--set", "n=many"], "n must be of the kind of 5000, got 'many'"),
+        (["run", "latency", "--set", "n_ops=0"], "n_ops must be positive, got 0"),
+        (["run", "compare-replays", "--figure", "f.png"], "--figure must go with a study that has one"),
+        (["run", "latency", "--figure", "f.txt"], "--figure must be a .png in a folder that exists"),
+        (["latency", "--csp", "0"], "csp_fraction must be positive, got 0.0"),
+        (["latency", "--csp", "2"], "csp_fraction must"),
+        (["latency", "--batch", "0"], "batch must be positive, got 0"),
+        (["latency", "--machine", "amper-fr:n_rows=7"], "machine must leave its size to n"),
+        (["compare", "--seeds", "0"], "seeds must be positive, got 0"),
+        (["compare", "--workers", "0"], "workers must be at least 1, got 0"),
+        (["report", "--seed", "-1"], "seed must be at least 0, got -1"),
+        (["report", "--out", "/proc/nothing"], "out must be a folder that can be written"),
+        (["results", "nonsense"], "study must be one of"),
         (["results", "--store", "absent.sqlite"], "store must be a file that a study wrote"),
         (["tech", "unobtainium"], "technology must be one of"),
         (["tech", "absent.toml"], "technology must name a readable TOML file"),

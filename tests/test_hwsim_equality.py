@@ -61,9 +61,7 @@ def run_cases(n_cases, seed, largest):
         variant = VARIANTS[i % 4 == 3]
         n_rows = int(np.exp(rng.uniform(0, np.log(largest))))
         n_groups = int(rng.integers(1, 65))
-        case = random_case(
-            rng, variant=variant, n_rows=n_rows, n_groups=n_groups, n_samplings=1, redraws=i % 3 == 0
-        )
+        case = random_case(rng, variant=variant, n_rows=n_rows, n_groups=n_groups, n_samplings=1, redraws=i % 3 == 0)
         machine = random_machine(rng, variant, n_rows)
         events = hwsim.simulate(case.trace, machine)
         assert_same(events, hwsim.simulate(case.trace, machine, fidelity="closed"))
@@ -103,13 +101,9 @@ def naive_latencies(case, machine, *, fifo_depth=2):
             elif machine.name == "amper-fr":
                 matches = [bank_counts(s["slots"], **where) for s in mine]
                 words = [s["words"] for s in mine]
-                cycles += naive.range_attempt(
-                    words, matches, port_of_bank=ports, fifo_depth=fifo_depth, **front
-                )
+                cycles += naive.range_attempt(words, matches, port_of_bank=ports, fifo_depth=fifo_depth, **front)
             else:
-                rows = [
-                    ("nearest", s["neighbours"]) if s["neighbours"] else ("count", s["words"]) for s in mine
-                ]
+                rows = [("nearest", s["neighbours"]) if s["neighbours"] else ("count", s["words"]) for s in mine]
                 more = {"best_match": c.best_match, "count": c.count, "compare": c.compare}
                 cycles += naive.nearest_attempt(rows, **front, **more)
         samplings.append(cycles)
@@ -128,9 +122,7 @@ def naive_latencies(case, machine, *, fifo_depth=2):
     n_groups=st.integers(1, 8),
     max_csp=st.sampled_from([0.0, 0.02, 0.3, 1.0]),
 )
-def test_both_fidelities_equal_the_machine_stepped_address_by_address(
-    seed, variant, n_rows, n_groups, max_csp
-):
+def test_both_fidelities_equal_the_machine_stepped_address_by_address(seed, variant, n_rows, n_groups, max_csp):
     rng = np.random.default_rng(seed)
     case = random_case(
         rng, variant=variant, n_rows=n_rows, n_groups=n_groups, n_writes=1, max_csp=max_csp, redraws=True
@@ -205,9 +197,7 @@ def test_energy_is_the_count_of_actions_times_their_cost():
 def test_a_trace_on_a_larger_machine_lies_in_that_machines_contiguous_banks():
     rng = np.random.default_rng(11)
     case = random_case(rng, variant="amper-fr", n_rows=500, n_groups=5)
-    machine = hwsim.machine(
-        "amper-fr", n_rows=3_000, n_banks=4, n_csb_ports=4, mapping="contiguous", overflow="drop"
-    )
+    machine = hwsim.machine("amper-fr", n_rows=3_000, n_banks=4, n_csb_ports=4, mapping="contiguous", overflow="drop")
     samplings, _ = naive_latencies(case, machine)
     for fidelity in ("burst", "closed"):
         report = hwsim.simulate(case.trace, machine, fidelity=fidelity)

@@ -10,9 +10,7 @@ from hwsim import units
 from hwsim.component import Charge, Component, ComponentSpec
 from hwsim.ledger import Ledger, check_balance
 
-INTERVALS = st.lists(
-    st.tuples(st.integers(0, 60), st.integers(0, 20), st.sampled_from(["", "port", "latch"]))
-)
+INTERVALS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20), st.sampled_from(["", "port", "latch"])))
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)

@@ -55,9 +55,7 @@ TRIAL = [
 def test_sampling_latency_is_within_three_percent_of_the_trial_table(preset, fraction, n_rows, expected):
     trace = hwsim.synthetic_trace(n_rows, 64, fraction, 40, seed=0)
     for (n_banks, n_ports), cycles in expected.items():
-        machine = hwsim.machine(
-            "amper-fr", n_rows=n_rows, technology=preset, n_banks=n_banks, n_csb_ports=n_ports
-        )
+        machine = hwsim.machine("amper-fr", n_rows=n_rows, technology=preset, n_banks=n_banks, n_csb_ports=n_ports)
         mean = hwsim.simulate(trace, machine, fidelity="closed").latency_ns["sample"].mean()
         assert mean == pytest.approx(cycles, rel=0.03), (n_banks, n_ports)
 
@@ -71,9 +69,7 @@ def test_sampling_latency_is_within_three_percent_of_the_trial_table(preset, fra
         ("evacam-fefet45", 0.15, {(8, 1): 150_024, (8, 8): 19_652, (64, 64): 2_919}),
     ],
 )
-def test_sampling_latency_at_a_million_rows_is_within_three_percent_of_the_trial_table(
-    preset, fraction, expected
-):
+def test_sampling_latency_at_a_million_rows_is_within_three_percent_of_the_trial_table(preset, fraction, expected):
     test_sampling_latency_is_within_three_percent_of_the_trial_table(preset, fraction, 10**6, expected)
 
 
@@ -102,9 +98,7 @@ def test_gpu_sampling_latency_at_20k_is_the_references(quality, expected_us):
             assert report.latency_ns["sample"].tolist() == [pytest.approx(expected * 1e3, abs=1e-5)]
 
 
-@pytest.mark.parametrize(
-    ("quality", "launches"), [("fused", 1), ("torchrl", 32), ("eager", 105), ("host", 1920)]
-)
+@pytest.mark.parametrize(("quality", "launches"), [("fused", 1), ("torchrl", 32), ("eager", 105), ("host", 1920)])
 def test_gpu_writes_launch_what_their_quality_says(quality, launches):
     trace = Trace()
     trace.begin(TraceHeader(n_rows=20_000, row_bytes=8, bits=16, sampler="per", options={}, seed=0))
@@ -307,9 +301,7 @@ def test_a_parameter_of_the_wrong_type_or_name_is_a_type_error(name, parameters,
 
 
 def test_an_unknown_machine_lists_the_known_ones():
-    with pytest.raises(
-        ValueError, match=r"name must be one of 'amper-fr', 'amper-k', 'sumtree-gpu'.*, got 'tpu'"
-    ):
+    with pytest.raises(ValueError, match=r"name must be one of 'amper-fr', 'amper-k', 'sumtree-gpu'.*, got 'tpu'"):
         hwsim.machine("tpu", n_rows=5)
     assert set(hwsim.machines.available()) >= {"amper-fr", "amper-k", "sumtree-gpu"}
 
@@ -343,9 +335,7 @@ def test_an_amper_fr_trace_with_best_match_searches_is_refused():
 
 def test_a_slot_beyond_the_machine_is_refused():
     for name in ("amper-fr", "sumtree-gpu"):
-        with pytest.raises(
-            ValueError, match=r"slot must lie in the machine's 0 \.\. 63, got 70; .*n_rows=100"
-        ):
+        with pytest.raises(ValueError, match=r"slot must lie in the machine's 0 \.\. 63, got 70; .*n_rows=100"):
             hwsim.simulate(hand_trace(), hwsim.machine(name, n_rows=64))
 
 
@@ -367,9 +357,7 @@ def test_codes_wider_than_the_arrays_are_refused():
 
 def test_a_candidate_set_larger_than_its_buffer_names_the_size_needed():
     machine = hwsim.machine("amper-fr", n_rows=100, csb_entries=1)
-    with pytest.raises(
-        ValueError, match=r"csb_entries must be at least 2 for this trace, got 1; .*overflow='drop'"
-    ):
+    with pytest.raises(ValueError, match=r"csb_entries must be at least 2 for this trace, got 1; .*overflow='drop'"):
         hwsim.simulate(hand_trace(), machine)
 
 

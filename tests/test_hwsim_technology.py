@@ -65,9 +65,7 @@ def test_numbers_without_a_paper_or_a_measurement_say_that_they_are_assumed():
         (256, 64, 0.4039, 8.962, 10.279, 12148, 2096),
     ],
 )
-def test_evacam_has_the_six_measured_points(
-    words, bits, search_ns, search_pj, write_ns, area_um2, leakage_uw
-):
+def test_evacam_has_the_six_measured_points(words, bits, search_ns, search_pj, write_ns, area_um2, leakage_uw):
     array = hwsim.technology("evacam-fefet45").array(words=words, bits=bits)
     assert (array.search_ns, array.search_pj, array.write_ns) == (search_ns, search_pj, write_ns)
     assert (array.area_um2, array.leakage_uw, array.masked_bits) == (area_um2, leakage_uw, 0)

@@ -53,9 +53,7 @@ class Case:
         return loss, self.grad.copy(), self.td_abs.copy()
 
     def naive(self, double: bool, mistake: str = "") -> tuple[float, Any, Any]:
-        return naive.td_gradient(
-            self.theta, self.target, self.sizes, self.batch, double, float(self.delta), mistake
-        )
+        return naive.td_gradient(self.theta, self.target, self.sizes, self.batch, double, float(self.delta), mistake)
 
     def margin(self, double: bool) -> float:
         return naive.margin(self.theta, self.target, self.sizes, self.batch, double, float(self.delta))
@@ -122,9 +120,7 @@ def test_double_and_plain_targets_differ_and_each_is_its_own() -> None:
 
 
 def hyper(dtype: Any, t: int, lr: float, clip: float, delta: float, rate: float, adam: Adam) -> Any:
-    return np.array(
-        [delta, clip, adam.beta1, adam.beta2, adam.eps, *adam.coefficients(t, lr), rate, 1e-30], dtype
-    )
+    return np.array([delta, clip, adam.beta1, adam.beta2, adam.eps, *adam.coefficients(t, lr), rate, 1e-30], dtype)
 
 
 @pytest.mark.nojit
@@ -152,9 +148,7 @@ def test_five_updates_clip_step_and_average_as_the_naive_ones_do(
         grad = params[5].astype(np.float64)  # checked by the tests above
         assert np.isfinite(loss)
         np.testing.assert_allclose(norm, np.linalg.norm(grad), rtol=1e-5)
-        theta, m, v = naive.adam(
-            theta, m, v, t, naive.clipped(grad, clip), 0.01, adam.beta1, adam.beta2, adam.eps
-        )
+        theta, m, v = naive.adam(theta, m, v, t, naive.clipped(grad, clip), 0.01, adam.beta1, adam.beta2, adam.eps)
         average += 0.1 * (theta - average)
         for found, wanted in ((params[0], theta), (params[2], average), (params[3], m), (params[4], v)):
             np.testing.assert_allclose(found, wanted, rtol=1e-4 if not wide else 1e-9, atol=2e-6)
@@ -163,15 +157,11 @@ def test_five_updates_clip_step_and_average_as_the_naive_ones_do(
 
 @pytest.mark.parametrize("column", [0, 2, 3, 5])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_value_that_is_not_finite_changes_no_weight_and_shows_in_what_returns(
-    column: int, bad: float
-) -> None:
+def test_a_value_that_is_not_finite_changes_no_weight_and_shows_in_what_returns(column: int, bad: float) -> None:
     case = Case(3, (3, 5, 2), 4, np.float32)
     case.batch[4][:] = 0.9
     case.batch[column].flat[0] = bad
-    params = tuple(
-        np.stack([case.theta, case.target, case.theta, *np.zeros((3, case.theta.size), np.float32)])
-    )
+    params = tuple(np.stack([case.theta, case.target, case.theta, *np.zeros((3, case.theta.size), np.float32)]))
     loss, norm = kernels.update(
         params,
         case.net.shape,
@@ -188,9 +178,7 @@ def test_a_value_that_is_not_finite_changes_no_weight_and_shows_in_what_returns(
 
 def test_moments_end_at_zero_and_never_as_denormals() -> None:
     case = Case(3, (3, 5, 2), 4, np.float32)
-    params = tuple(
-        np.stack([case.theta, case.target, case.theta, *np.zeros((3, case.theta.size), np.float32)])
-    )
+    params = tuple(np.stack([case.theta, case.target, case.theta, *np.zeros((3, case.theta.size), np.float32)]))
     params[3][:], params[4][:] = 1e-20, 1e-20
     case.batch[5][:] = 0.0  # weights of 0: the gradient is 0 and the moments only decay
     smallest = float(np.finfo(np.float32).tiny)
@@ -212,9 +200,7 @@ def test_epsilon_greedy_explores_where_its_uniforms_say_and_is_greedy_elsewhere(
     case = Case(seed, sizes, n, np.float64)
     uniforms = np.random.default_rng(seed).random((n, 2))
     actions = np.full(n, -1)
-    kernels.epsilon_greedy(
-        case.theta, case.net.shape, case.batch[0], case.work[0], epsilon, uniforms, actions
-    )
+    kernels.epsilon_greedy(case.theta, case.net.shape, case.batch[0], case.work[0], epsilon, uniforms, actions)
     for i in range(n):
         q = naive.q_values(case.theta, case.sizes, case.batch[0][i])
         if uniforms[i, 0] < epsilon:

@@ -146,9 +146,7 @@ def test_an_environment_that_cannot_be_copied_asks_for_another() -> None:
         (3, None, TypeError, "env must be an id, an environment or a factory, got int"),
     ],
 )
-def test_what_is_no_environment_is_refused(
-    env: Any, n_envs: int | None, error: type[Exception], says: str
-) -> None:
+def test_what_is_no_environment_is_refused(env: Any, n_envs: int | None, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         open_env(env, n_envs)
 

@@ -212,7 +212,5 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("replay", REPLAYS)
 def test_cart_pole_is_solved_with_the_defaults(replay: str) -> None:
-    means = [
-        rl.train("CartPole-v1", replay=replay, n_steps=60_000, seed=seed).evaluation.mean for seed in range(5)
-    ]
+    means = [rl.train("CartPole-v1", replay=replay, n_steps=60_000, seed=seed).evaluation.mean for seed in range(5)]
     assert np.median(means) >= 475

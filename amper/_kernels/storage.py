@@ -86,6 +86,4 @@ def gather(
         if terminated_at >= 0:
             ends[i] = np.float32(0.0) if rows[slot, terminated_at] else discount
     for f in range(layout.shape[0]):
-        _copy_column(
-            rows, layout[f, 0], layout[f, 1], slots, out[layout[f, 2] : layout[f, 2] + b * layout[f, 1]]
-        )
+        _copy_column(rows, layout[f, 0], layout[f, 1], slots, out[layout[f, 2] : layout[f, 2] + b * layout[f, 1]])

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.statistics import median_interval
-from experiments.study import Answer, Cell, Parameters, Row, Study
+from experiments.study import Answer, Cell, Parameters, Row, Stage, Study, no_stage
 
 
 def cells(parameters: Parameters) -> list[Cell]:
     """Return one cell a replay and seed."""
     shared = {key: parameters[key] for key in ("env", "agent", "n_steps", "capacity")}
-    seeds = range(parameters["seeds"])
+    seeds = range(parameters["seed"], parameters["seed"] + parameters["seeds"])
     return [Cell({**shared, "replay": replay}, seed) for replay in parameters["replay"] for seed in seeds]
 
 
-def run(parameters: Parameters, seed: int) -> Row:
+def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
     """Train one agent; return what its selected checkpoint and its last iterate earn in 20 fresh episodes."""
     import rl
 
@@ -26,6 +26,7 @@ def run(parameters: Parameters, seed: int) -> Row:
         replay={"sampler": parameters["replay"], "capacity": parameters["capacity"]},
         n_steps=parameters["n_steps"],
         seed=seed,
+        progress=lambda done, of: stage("training", done, of),
     )
     stats: dict[str, Any] = getattr(result.replay, "stats", {})
     return {
@@ -45,10 +46,9 @@ def answer(rows: Sequence[Row]) -> Answer:
     table = []
     for replay in dict.fromkeys(row["replay"] for row in rows):
         mine = [row for row in rows if row["replay"] == replay]
-        selected = median_interval([row["selected"] for row in mine])
-        last = median_interval([row["last_iterate"] for row in mine])
-        worst = min(row["selected"] for row in mine)
-        table.append((replay, len(mine), _with_interval(selected), f"{worst:.1f}", _with_interval(last)))
+        selected = [row["selected"] for row in mine]
+        last = [row["last_iterate"] for row in mine]
+        table.append((replay, len(mine), _with_interval(selected), f"{min(selected):.1f}", _with_interval(last)))
     return Answer(
         ("replay", "seeds", "selected checkpoint, median [95%]", "worst", "last iterate, median [95%]"),
         tuple(table),
@@ -58,8 +58,10 @@ def answer(rows: Sequence[Row]) -> Answer:
     )
 
 
-def _with_interval(values: tuple[float, float, float]) -> str:
-    return "{:.1f} [{:.1f}, {:.1f}]".format(*values)
+def _with_interval(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.1f} [n/a]"
+    return "{:.1f} [{:.1f}, {:.1f}]".format(*median_interval(values))
 
 
 _DEFAULT = {
@@ -69,6 +71,7 @@ _DEFAULT = {
     "n_steps": 60_000,
     "capacity": 50_000,
     "seeds": 5,
+    "seed": 0,
 }
 STUDY = Study(
     name="compare-replays",

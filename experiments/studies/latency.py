@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from experiments.compose import MachineSpec
-from experiments.study import Answer, Cell, Parameters, Row, Study
+from experiments.measures import measures
+from experiments.study import Answer, Cell, Parameters, Row, Stage, Study, no_stage
 from hwsim import units
 
 if TYPE_CHECKING:
-    import hwsim
     from experiments.plots import Figure
 
 
@@ -26,10 +24,11 @@ def cells(parameters: Parameters) -> list[Cell]:
     ]
 
 
-def run(parameters: Parameters, seed: int) -> Row:
+def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
     """Simulate one machine on a synthetic trace."""
     import hwsim
 
+    stage(parameters["machine"], 0, 1)
     spec, n = MachineSpec.parse(parameters["machine"]), parameters["n"]
     trace = hwsim.synthetic_trace(
         n,
@@ -40,26 +39,13 @@ def run(parameters: Parameters, seed: int) -> Row:
         sampler="amper-k" if spec.name == "amper-k" else "amper-fr",
     )
     report = hwsim.simulate(trace, spec.make(n), fidelity=parameters["fidelity"])
-    return {"machine": str(spec), "n": n, **measures(report)}
-
-
-def measures(report: hwsim.Report) -> Row:
-    """Return what is tabulated of a simulation: medians of times, in femtoseconds; energy; area."""
-    sample = report.latency_fs["sample"]
-    low, median, high = (float(q) for q in np.percentile(sample, [10, 50, 90]))
-    energy = report.energy_by_kind_aj["sample"]
-    others = {
-        f"{kind}_fs": float(np.median(report.latency_fs[kind])) if len(report.latency_fs[kind]) else None
-        for kind in ("update", "insert", "fetch")
-    }
+    csp = float((trace.samples["n_csp"] / n).mean()) if spec.sampler != "per" else None
     return {
-        "sample_fs": median,
-        "sample_p10_fs": low,
-        "sample_p90_fs": high,
-        **others,
-        "sample_aj": None if energy is None else energy / len(sample),
-        "area_um2": report.area_um2,
-        "source": "modelled",
+        "machine": str(spec),
+        "n": n,
+        "batch_size": parameters["batch"],
+        "csp_fraction": csp,
+        **measures(report),
     }
 
 
@@ -67,11 +53,12 @@ def answer(rows: Sequence[Row]) -> Answer:
     """Return a line a machine and size."""
     time, energy, area = units.format_time, units.format_energy, units.format_area
     return Answer(
-        ("machine", "n", "sample [10%, 90%]", "update", "fetch", "energy a sample", "area", ""),
+        ("machine", "n", "CSP", "sample [10%, 90%]", "update", "fetch", "energy a sample", "area", "source"),
         tuple(
             (
                 row["machine"],
                 f"{row['n']:,}",
+                "none" if row["csp_fraction"] is None else f"{row['csp_fraction']:.1%}",
                 f"{time(row['sample_fs'])} [{time(row['sample_p10_fs'])}, {time(row['sample_p90_fs'])}]",
                 time(row["update_fs"]),
                 time(row["fetch_fs"]),
@@ -81,8 +68,9 @@ def answer(rows: Sequence[Row]) -> Answer:
             )
             for row in rows
         ),
-        "Latency of one op, median over the trace's. The fetch of the sampled rows follows each sampling, is "
-        "the same for every machine, and is no part of its latency.",
+        "Synthetic traces: U[0,1] masses, candidate sets (CSP) of the size shown; an agent's own may be far "
+        "smaller (amper report). Latency of one op, median over the trace's. The fetch of the sampled rows follows "
+        "each sampling, is the same for every machine, and is no part of its latency.",
     )
 
 

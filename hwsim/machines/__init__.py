@@ -71,9 +71,7 @@ class Machine(Protocol):
         """Return how many matches a full candidate-set buffer lost."""
         ...
 
-    def processes(
-        self, env: simpy.Environment, trace: Trace, components: Mapping[str, Component]
-    ) -> Processes:
+    def processes(self, env: simpy.Environment, trace: Trace, components: Mapping[str, Component]) -> Processes:
         """Return the machine at work on a trace."""
         ...
 

@@ -171,9 +171,7 @@ class AmperMachine:
 
     def parameters(self) -> dict[str, Any]:
         """Return what it was made with, JSON-serialisable."""
-        made = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init and f.name != "variant"
-        }
+        made = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init and f.name != "variant"}
         return {
             "name": self.name,
             **made,
@@ -204,9 +202,7 @@ class AmperMachine:
         if self.variant == "amper-fr" and trace.searches["n_neighbours"].any():
             raise ValueError("trace must hold range searches only for 'amper-fr', got best-match searches")
         if header.options.get("unique"):
-            raise ValueError(
-                "trace must keep a slot found twice, got unique=True; no de-duplication is modelled"
-            )
+            raise ValueError("trace must keep a slot found twice, got unique=True; no de-duplication is modelled")
         if header.bits > self.bits:
             raise ValueError(f"bits must be at least the trace's {header.bits}, got {self.bits!r}")
         if self.overflow == "error":
@@ -270,9 +266,7 @@ class AmperMachine:
 
         return closed(self, trace)
 
-    def processes(
-        self, env: simpy.Environment, trace: Trace, components: Mapping[str, Component]
-    ) -> AmperProcesses:
+    def processes(self, env: simpy.Environment, trace: Trace, components: Mapping[str, Component]) -> AmperProcesses:
         """Return the machine at work on a trace."""
         from hwsim.machines.amper_processes import AmperProcesses
 

@@ -75,9 +75,7 @@ def _write_charge(machine: AmperMachine, trace: Trace) -> tuple[Charge, Int64]:
     finish = write_finish(op, machine.bank_of(slots), machine.n_banks, machine.costs)
     lasts = np.full(len(op), machine.costs.write)
     energy = np.full(len(op), machine.costs.write_aj)
-    work = Charge(
-        component="write_ports", op=op, offset_fs=finish - lasts, duration_fs=lasts, energy_aj=energy
-    )
+    work = Charge(component="write_ports", op=op, offset_fs=finish - lasts, duration_fs=lasts, energy_aj=energy)
     return work, finish
 
 

@@ -109,9 +109,7 @@ class AmperProcesses:
         for i, s in enumerate(rows):
             counts = [] if self._counts is None else list(enumerate(self._counts[first + i].tolist()))
             matched = [(bank, n) for bank, n in counts if n]
-            result.append(
-                _Search(int(s["attempt"]), int(s["n_ternary_words"]), int(s["n_neighbours"]), matched)
-            )
+            result.append(_Search(int(s["attempt"]), int(s["n_ternary_words"]), int(s["n_neighbours"]), matched))
         return result
 
     def _issue(self, op: int, searches: list[_Search], keys: simpy.Store) -> Steps:

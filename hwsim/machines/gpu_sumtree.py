@@ -133,9 +133,7 @@ class GpuSumtree:
         """Return the times of every op of the trace."""
         ops = trace.ops
         sizes = zip(ops["kind"].tolist(), ops["count"].tolist(), strict=True)
-        split = np.array([self.split_fs(OpKind(kind), count) for kind, count in sizes], np.int64).reshape(
-            -1, 2
-        )
+        split = np.array([self.split_fs(OpKind(kind), count) for kind, count in sizes], np.int64).reshape(-1, 2)
         index = np.arange(len(ops))
         nothing = np.zeros(len(ops), np.int64)
         charges = [
@@ -146,9 +144,7 @@ class GpuSumtree:
         phases = {name: split[sampled, i] for i, name in enumerate(self.phases)}
         return ClosedTimes(latency_fs=split.sum(axis=1), phases_fs=phases, charges=charges)
 
-    def processes(
-        self, env: simpy.Environment, trace: Trace, components: Mapping[str, Component]
-    ) -> GpuProcesses:
+    def processes(self, env: simpy.Environment, trace: Trace, components: Mapping[str, Component]) -> GpuProcesses:
         """Return the GPU at work on a trace."""
         return GpuProcesses(self, env, trace, components)
 
@@ -179,8 +175,4 @@ class GpuProcesses:
 
 
 def _nearest(gpu: str) -> tuple[str, ...]:
-    return (
-        ("GTX 1080: memory latencies of the nearest measured Pascal (Quadro P6000)",)
-        if gpu == "gtx1080"
-        else ()
-    )
+    return ("GTX 1080: memory latencies of the nearest measured Pascal (Quadro P6000)",) if gpu == "gtx1080" else ()
