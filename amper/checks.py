@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from amper.storage import Field
 
 DONE, NEGATIVE_ID, UNKNOWN_ID, BAD_PRIORITY, GROW = range(5)
-LARGEST_MASS = 2.0**1023  # what a full scale, a power of two, can still hold
 
 
 def whole(name: str, value: Any, *, at_least: int) -> int:
@@ -164,17 +163,29 @@ def raise_update(status: int, at: int, indices: Int64, values: Float64, n_issued
     raise ValueError(f"priorities must be finite and at least 0, got {values[at]} at position {at}")
 
 
-def mass(largest: float, alpha: float) -> float:
-    """Return largest ** alpha, the mass of a priority with eps added, if a full scale can hold it."""
-    try:
-        value = float(largest**alpha)
-    except OverflowError:
-        value = math.inf
-    if not value <= LARGEST_MASS:
-        raise ValueError(
-            f"priorities must have a mass, (priority + eps) ** alpha, of at most 2**1023, got priority {largest:g}"
-        )
-    return value
+def sink(value: Any) -> None:
+    """Refuse what cannot record."""
+    if not all(hasattr(value, verb) for verb in ("begin", "record_insert", "record_update", "record_sample")):
+        raise TypeError(f"sink must be a Trace, or record as one does, got {value!r}")
+
+
+def same_config(mine: Mapping[str, Any], d: Any) -> None:
+    """Raise ValueError unless the state `d` is of a buffer configured like `mine`; seeds may differ."""
+    theirs = d.get("config") if isinstance(d, Mapping) else None
+    for key, value in mine.items():
+        other = theirs.get(key) if isinstance(theirs, Mapping) else None
+        if key != "seed" and value != other:
+            raise ValueError(f"d must be the state of a buffer with {key}={value!r}, got {other!r}")
+
+
+def stored(codes: Array, n_issued: int, flags: Array) -> None:
+    """Raise ValueError unless exactly the slots of the transitions issued hold a code."""
+    n = min(n_issued, len(codes))
+    written = codes > 0
+    if n_issued < 0 or not written[:n].all() or written[n:].any():
+        raise ValueError(f"codes must be stored for {n} transitions, got {int(written.sum())} slots written")
+    if (flags > 1).any():
+        raise ValueError(f"flags must be 0 or 1, got {int(flags.max())}")
 
 
 def same_layout(name: str, mine: Any, theirs: Any, path: str = "") -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from amper._kernels.fixedpoint import encode_masses
-from amper.protocols import Float64, Int64
+from amper._kernels.fixedpoint import encode_masses, encode_update
+from amper.protocols import Array, Float64, Int64
 
 FullScale = float | Literal["auto"]
+LARGEST_MASS = 2.0**1023  # what a full scale, a power of two, can still hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,112 @@ class PriorityFormat:
         codes = np.empty(len(masses), np.int64)
         saturated = encode_masses(masses, scale, self.top, codes)
         return codes, int(saturated)
+
+
+class PriorityEncoder:
+    """Turns priorities into codes, and keeps what that depends on: the full scale, the largest priority seen.
+
+    Parameters
+    ----------
+    format : PriorityFormat
+        Of the codes.
+    alpha, eps : float
+        mass = (abs(TD error) + eps) ** alpha.
+
+    Attributes
+    ----------
+    scale : float
+        Mass of the largest code.
+    largest : float
+        Largest priority seen, eps included; negative before any.
+    n_saturated, n_rescales : int
+        Codes cut at a fixed scale; doublings of an automatic one.
+    """
+
+    def __init__(self, format: PriorityFormat, alpha: float, eps: float) -> None:
+        self.format, self.alpha, self.eps = format, alpha, eps
+        self.scale, self.largest = format.start, -1.0
+        self.n_saturated = self.n_rescales = 0
+        self._default = (-1.0, 0.0, 0, 0)  # largest, scale; the code they make, whether it saturates
+
+    def defaults(self, k: int) -> Int64:
+        """Return the codes of k new transitions without priorities: the largest seen, 1.0 before any."""
+        if self._default[:2] != (self.largest, self.scale):
+            mass = (self.largest if self.largest >= 0 else 1.0) ** self.alpha
+            codes, saturated = self.format.encode(np.array([mass]), self.scale)
+            self._default = (self.largest, self.scale, int(codes[0]), saturated)
+        self.n_saturated += k * self._default[3]
+        return np.full(k, self._default[2], np.int64)
+
+    def encode(self, priorities: Float64) -> Int64:
+        """Return the codes of new priorities, eps included, that the scale holds (see `doublings`)."""
+        self.largest = max(self.largest, float(priorities.max()))
+        codes, saturated = self.format.encode(priorities**self.alpha, self.scale)
+        self.n_saturated += saturated
+        return codes
+
+    def update(
+        self, ids: Int64, priorities: Float64, n_issued: int, flags: Array
+    ) -> tuple[tuple[int, int, float, int], Int64, Int64]:
+        """Check an update; return (status, where, largest priority, stale), and its distinct slots and codes."""
+        slots, codes = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
+        status, at, n_live, largest, n_stale, n_saturated = encode_update(
+            ids, priorities, n_issued, len(flags), self.eps, self.alpha, self.scale,
+            self.format.is_fixed, self.format.top, flags, slots, codes,
+        )  # fmt: skip
+        if n_live:
+            self.largest = max(self.largest, float(largest))
+            self.n_saturated += n_saturated
+        first = len(ids) - n_live
+        return (status, at, float(largest), n_stale), slots[first:], codes[first:]
+
+    def doublings(self, largest: float) -> int:
+        """Return how often the scale must double to hold the priority `largest`.
+
+        Raises
+        ------
+        ValueError
+            If no scale can hold it.
+        """
+        return 0 if self.format.is_fixed else self.format.doublings(self.scale, mass(largest, self.alpha))
+
+    def double(self, n: int) -> None:
+        """Take the scale that many doublings up; the stored codes are halved by whoever stores them."""
+        self.scale *= 2.0**n
+        self.n_rescales += n
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the next codes depend on, and the counters."""
+        return {
+            "scale": self.scale, "largest": self.largest,
+            "n_saturated": self.n_saturated, "n_rescales": self.n_rescales,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`.
+
+        Raises
+        ------
+        ValueError
+            If the scale is not positive and finite.
+        """
+        if not 0 < state["scale"] <= LARGEST_MASS or not state["largest"] < math.inf:
+            raise ValueError(f"scale must be positive and finite, got {state['scale']!r}")
+        self.scale, self.largest = float(state["scale"]), float(state["largest"])
+        self.n_saturated, self.n_rescales = int(state["n_saturated"]), int(state["n_rescales"])
+
+
+def mass(largest: float, alpha: float) -> float:
+    """Return largest ** alpha, the mass of a priority with eps added, if a full scale can hold it."""
+    try:
+        value = float(largest**alpha)
+    except OverflowError:
+        value = math.inf
+    if not value <= LARGEST_MASS:
+        raise ValueError(
+            f"priorities must have a mass, (priority + eps) ** alpha, of at most 2**1023, got priority {largest:g}"
+        )
+    return value
 
 
 def halve(codes: Int64, times: int) -> Int64:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from amper import checks, samplers
-from amper._kernels.fixedpoint import encode_update
-from amper.protocols import Float64, Int64, Sink, TraceHeader
+from amper.fixedpoint import PriorityEncoder
+from amper.protocols import Int64, Sink, TraceHeader
 from amper.state import flatten, read_npz, unflatten, write_npz
-from amper.storage import RowStorage, parse_fields
+from amper.storage import RowStorage, fields_of_env, parse_fields
 
 FORMAT_VERSION = 1
 
@@ -93,9 +93,9 @@ class ReplayBuffer:
         threads: bool = False,
     ) -> None:
         self._capacity = checks.whole("capacity", capacity, at_least=1)
-        self._alpha = checks.number("alpha", alpha, 0.0, math.inf)
+        alpha = checks.number("alpha", alpha, 0.0, math.inf)
         self._beta = checks.number("beta", beta, 0.0, math.inf)
-        self._eps = checks.number("eps", eps, 0.0, math.inf)
+        eps = checks.number("eps", eps, 0.0, math.inf)
         self._discount = checks.number("discount", discount, 0.0, 1.0)
         self._n_envs = checks.whole("n_envs", n_envs, at_least=1)
         if self._n_envs > self._capacity:
@@ -109,33 +109,29 @@ class ReplayBuffer:
         checks.terminated(parsed)
         self._sampler_name = sampler
         self._sampler = samplers.make_from(sampler, self._capacity, seed, sampler_options or {})
-        self._format = self._sampler.format
+        self._encoder = PriorityEncoder(self._sampler.format, alpha, eps)
         self._fields = parsed
         self._storage = RowStorage(self._capacity, parsed)
         self._config: dict[str, Any] = {
             "capacity": self._capacity,
             "fields": {f.name: {"shape": list(f.shape), "dtype": f.dtype.str} for f in parsed},
             "sampler": sampler, "sampler_options": dict(self._sampler.options),
-            "alpha": self._alpha, "beta": self._beta, "eps": self._eps,
+            "alpha": alpha, "beta": self._beta, "eps": eps,
             "n_envs": self._n_envs, "discount": self._discount, "seed": seed,
         }  # fmt: skip
         self._n_issued = 0
-        self._largest = -1.0  # none seen
-        self._scale = self._format.start
-        self._default = (-1.0, 0.0, 0, 0)  # largest priority, scale; the code they make, whether it saturates
         self._flags = np.zeros(self._capacity, np.uint8)
-        self._stats = {"saturated": 0, "rescales": 0, "stale_updates": 0, "never_sampled": 0}
+        self._stats = {"stale_updates": 0, "never_sampled": 0}
         self._sink: Sink | None = None
         if sink is not None:
             self._attach(sink)
 
     def _attach(self, sink: Sink) -> None:
         """Record in `sink` from here on, beginning with what is stored."""
-        if not all(hasattr(sink, verb) for verb in ("begin", "record_insert", "record_update", "record_sample")):
-            raise TypeError(f"sink must be a Trace, or record as one does, got {sink!r}")
+        checks.sink(sink)
         sink.begin(
             TraceHeader(
-                n_rows=self._capacity, row_bytes=self._storage.row_bytes, bits=self._format.bits,
+                n_rows=self._capacity, row_bytes=self._storage.row_bytes, bits=self._sampler.format.bits,
                 sampler=self._sampler_name, options=self._sampler.options, seed=self._config["seed"],
                 source="ReplayBuffer",
             )
@@ -158,22 +154,8 @@ class ReplayBuffer:
         TypeError
             If `env` has no spaces of a fixed shape.
         """
-        observation: Any = getattr(env, "single_observation_space", getattr(env, "observation_space", None))
-        action: Any = getattr(env, "single_action_space", getattr(env, "action_space", None))
-        if getattr(observation, "shape", None) is None or getattr(action, "shape", None) is None:
-            raise TypeError(f"env must have observation and action spaces of a fixed shape, got {env!r}")
-        discrete = hasattr(action, "n") and action.shape == ()
-        obs = {"shape": observation.shape, "dtype": observation.dtype}
-        fields = {
-            "obs": obs,
-            "action": {"dtype": "int64"} if discrete else {"shape": action.shape, "dtype": action.dtype},
-            "reward": {},
-            "next_obs": obs,
-            "terminated": {"dtype": "bool"},
-            "truncated": {"dtype": "bool"},
-        }
         options.setdefault("n_envs", int(getattr(env, "num_envs", 1)))
-        return cls(capacity, fields, **options)
+        return cls(capacity, fields_of_env(env), **options)
 
     # -- reading ------------------------------------------------------------------------------------
     @property
@@ -202,7 +184,8 @@ class ReplayBuffer:
         candidate sets.
         """
         unsampled = len(self) - int(np.count_nonzero(self._flags))
-        return {**self._stats, "unsampled": unsampled, **self._sampler.stats}
+        counted = {"saturated": self._encoder.n_saturated, "rescales": self._encoder.n_rescales}
+        return {**counted, **self._stats, "unsampled": unsampled, **self._sampler.stats}
 
     # -- writing ------------------------------------------------------------------------------------
     def add(self, /, *, priorities: Any = None, **columns: Any) -> Int64:
@@ -233,10 +216,14 @@ class ReplayBuffer:
             raise ValueError(f"columns must have at most capacity={self._capacity} rows, got {k}; add them in parts")
         first = self._n_issued
         ids = np.arange(first, first + k)
-        raw = None if priorities is None else checks.priorities(priorities, k) + self._eps
+        raw = None if priorities is None else checks.priorities(priorities, k) + self._encoder.eps
         if k == 0:
             return ids
-        codes = self._default_codes(k) if raw is None else self._codes_of(raw)
+        if raw is None:
+            codes = self._encoder.defaults(k)
+        else:
+            self._grow(float(raw.max()))
+            codes = self._encoder.encode(raw)
         place, slots = self._places(first, k)
         if first + k > self._capacity:
             old = self._flags[place] if first >= self._capacity else self._flags[: first + k - self._capacity]
@@ -257,34 +244,13 @@ class ReplayBuffer:
         slots = np.arange(first, first + k) % self._capacity
         return slots, slots
 
-    def _default_codes(self, k: int) -> Int64:
-        """Return the codes of k new transitions without priorities: the largest seen, 1.0 before any."""
-        if self._default[:2] != (self._largest, self._scale):
-            mass = (self._largest if self._largest >= 0 else 1.0) ** self._alpha
-            codes, saturated = self._format.encode(np.array([mass]), self._scale)
-            self._default = (self._largest, self._scale, int(codes[0]), saturated)
-        self._stats["saturated"] += k * self._default[3]
-        return np.full(k, self._default[2], np.int64)
-
-    def _codes_of(self, raw: Float64) -> Int64:
-        """Return the codes of new priorities, eps included; raise before anything changes."""
-        largest = float(raw.max())
-        self._grow(largest)
-        self._largest = max(self._largest, largest)
-        codes, saturated = self._format.encode(raw**self._alpha, self._scale)
-        self._stats["saturated"] += saturated
-        return codes
-
     def _grow(self, largest: float) -> None:
         """Double the full scale until it holds the mass of the priority `largest`."""
-        if self._format.is_fixed:
-            return
-        n = self._format.doublings(self._scale, checks.mass(largest, self._alpha))
+        n = self._encoder.doublings(largest)
         if n == 0:
             return
         self._sampler.rescale(n)
-        self._scale *= 2.0**n
-        self._stats["rescales"] += n
+        self._encoder.double(n)
         if self._sink is not None and len(self):
             codes = self._sampler.codes
             stored = np.flatnonzero(codes)
@@ -314,26 +280,20 @@ class ReplayBuffer:
         values = checks.floats("priorities", priorities)
         if len(ids) != len(values):
             raise ValueError(f"priorities must have one value an index, {len(ids)}, got {len(values)}")
-        slots, codes = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
-        while True:
-            status, at, n_live, largest, n_stale, n_saturated = encode_update(
-                ids, values, self._n_issued, self._capacity, self._eps, self._alpha, self._scale,
-                self._format.is_fixed, self._format.top, self._flags, slots, codes,
-            )  # fmt: skip
-            if status != checks.GROW:
-                break
+        (status, at, largest, n_stale), slots, codes = self._encoder.update(ids, values, self._n_issued, self._flags)
+        if status == checks.GROW:
             self._grow(largest)
+            (status, at, largest, n_stale), slots, codes = self._encoder.update(
+                ids, values, self._n_issued, self._flags
+            )
         if status != checks.DONE:
             checks.raise_update(status, at, ids, values, self._n_issued)
         self._stats["stale_updates"] += n_stale
-        self._stats["saturated"] += n_saturated
-        if n_live:
-            self._largest = max(self._largest, float(largest))
-            slots, codes = slots[len(ids) - n_live :], codes[len(ids) - n_live :]
+        if len(slots):
             self._sampler.update(slots, codes)
             if self._sink is not None:
                 self._sink.record_update(slots, codes)
-        return int(n_live)
+        return len(slots)
 
     def sample(self, batch_size: int, beta: float | None = None) -> dict[str, Any]:
         """Draw transitions, with replacement.
@@ -390,9 +350,9 @@ class ReplayBuffer:
         """Return a copy of everything that makes the next calls repeat exactly."""
         return {
             "config": json.loads(json.dumps(self._config)),
-            "n_issued": self._n_issued, "largest": self._largest, "scale": self._scale,
-            "stats": dict(self._stats), "flags": self._flags.copy(),
-            "storage": self._storage.state_dict(), "sampler": self._sampler.state_dict(),
+            "n_issued": self._n_issued, "stats": dict(self._stats), "flags": self._flags.copy(),
+            "encoder": self._encoder.state_dict(), "storage": self._storage.state_dict(),
+            "sampler": self._sampler.state_dict(),
         }  # fmt: skip
 
     def load_state_dict(self, d: Mapping[str, Any]) -> None:
@@ -406,34 +366,22 @@ class ReplayBuffer:
         """
         if self._sink is not None:
             raise ValueError("sink must be absent to load a state; pass it to ReplayBuffer.load instead")
-        theirs = d.get("config") if isinstance(d, Mapping) else None
-        mine = {k: v for k, v in json.loads(json.dumps(self._config)).items() if k != "seed"}
-        for key, value in mine.items():
-            other = theirs.get(key) if isinstance(theirs, Mapping) else None
-            if value != other:
-                raise ValueError(f"d must be the state of a buffer with {key}={value!r}, got {other!r}")
+        checks.same_config(json.loads(json.dumps(self._config)), d)
         checks.same_layout("d", self.state_dict(), d)
         # Into new parts first: a state that turns out broken leaves this buffer as it is.
-        sampler = samplers.make_from(
-            self._sampler_name, self._capacity, self._config["seed"], self._config["sampler_options"]
-        )
+        options, seed = self._config["sampler_options"], self._config["seed"]
+        sampler = samplers.make_from(self._sampler_name, self._capacity, seed, options)
+        encoder = PriorityEncoder(sampler.format, self._encoder.alpha, self._encoder.eps)
         storage = RowStorage(self._capacity, self._fields)
         try:
             sampler.load_state_dict(d["sampler"])
+            encoder.load_state_dict(d["encoder"])
             storage.load_state_dict(d["storage"])
+            checks.stored(sampler.codes, d["n_issued"], d["flags"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"d must be the state of a buffer, got a broken one: {error}") from error
-        n_issued, scale = d["n_issued"], d["scale"]
-        n_stored = min(n_issued, self._capacity)
-        written = sampler.codes > 0
-        if n_issued < 0 or not written[:n_stored].all() or written[n_stored:].any():
-            raise ValueError(f"d must hold a code for each of its {n_stored} transitions, got other slots written")
-        if not 0 < scale <= checks.LARGEST_MASS or not d["largest"] < math.inf or (d["flags"] > 1).any():
-            raise ValueError(f"d must have a positive finite scale and flags 0 or 1, got scale {scale!r}")
-        self._n_issued, self._largest, self._scale = n_issued, float(d["largest"]), float(scale)
-        self._stats = dict(d["stats"])
-        self._flags = d["flags"].copy()
-        self._sampler, self._storage = sampler, storage
+        self._n_issued, self._stats, self._flags = d["n_issued"], dict(d["stats"]), d["flags"].copy()
+        self._sampler, self._encoder, self._storage = sampler, encoder, storage
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole buffer as one .npz: temporary file first, then renamed into place."""

@@ -71,6 +71,30 @@ def _parse_field(name: Any, spec: Any) -> Field:
     return Field(name, tuple(int(n) for n in shape), dtype)
 
 
+def fields_of_env(env: Any) -> dict[str, dict[str, Any]]:
+    """Return the columns that fit a Gymnasium environment, single or vector; imports no gymnasium.
+
+    Raises
+    ------
+    TypeError
+        If `env` has no spaces of a fixed shape.
+    """
+    observation: Any = getattr(env, "single_observation_space", getattr(env, "observation_space", None))
+    action: Any = getattr(env, "single_action_space", getattr(env, "action_space", None))
+    if getattr(observation, "shape", None) is None or getattr(action, "shape", None) is None:
+        raise TypeError(f"env must have observation and action spaces of a fixed shape, got {env!r}")
+    discrete = hasattr(action, "n") and action.shape == ()
+    obs = {"shape": observation.shape, "dtype": observation.dtype}
+    return {
+        "obs": obs,
+        "action": {"dtype": "int64"} if discrete else {"shape": action.shape, "dtype": action.dtype},
+        "reward": {},
+        "next_obs": obs,
+        "terminated": {"dtype": "bool"},
+        "truncated": {"dtype": "bool"},
+    }
+
+
 class RowStorage:
     """Rows in memory.
 

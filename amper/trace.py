@@ -20,53 +20,11 @@ import numpy.typing as npt
 from amper.checks import whole
 from amper.protocols import SEARCH_COLUMNS, Array, Draw, Int64, TraceHeader
 from amper.state import read_npz, write_npz
+from amper.tables import SAMPLE, TABLES, Table, check_tables
 
 __all__ = ["FORMAT_VERSION", "Draw", "OpKind", "Trace", "TraceHeader"]
 
 FORMAT_VERSION = 1
-
-_OPS = np.dtype([("kind", "u1"), ("actor", "i4"), ("first", "i8"), ("count", "i8"), ("at_maximum", "?")])
-_WRITES = np.dtype([("slot", "i8"), ("code", "u4")])
-_SEARCHES = np.dtype(
-    [
-        ("group", "i4"),
-        ("key", "u4"),
-        ("lo", "u4"),
-        ("hi", "u4"),
-        ("n_neighbours", "i8"),
-        ("n_ternary_words", "i4"),
-        ("n_matches", "i8"),
-        ("attempt", "i4"),
-    ]
-)
-_SAMPLES = np.dtype(
-    [
-        ("batch_size", "i8"),
-        ("n_valid", "i8"),
-        ("n_csp", "i8"),
-        ("n_redraws", "i4"),
-        ("fallback", "?"),
-        ("first_search", "i8"),
-        ("n_searches", "i8"),
-        ("first_draw", "i8"),
-    ]
-)
-_DRAWS = np.dtype([("slot", "i8"), ("group", "i4")])
-_TABLES = {"ops": _OPS, "writes": _WRITES, "searches": _SEARCHES, "samples": _SAMPLES, "draws": _DRAWS}
-
-
-def _within(first: Array, count: Array | int, n: int) -> Array:
-    """Return where rows first .. first + count exist in a table of n."""
-    inside: Array = (first >= 0) & (count >= 0) & (first <= n) & (count <= n - first)
-    return inside
-
-
-def _require(name: str, holds: Array, values: Array, rule: str) -> None:
-    """Raise ValueError naming the first value of a column that breaks its rule."""
-    if not holds.all():
-        at = int(np.argmin(holds))
-        raise ValueError(f"{name} of a trace must be {rule}, got {int(values[at])} at row {at}")
-
 
 Mapping_ = Literal["interleaved", "contiguous"]
 
@@ -76,32 +34,7 @@ class OpKind(IntEnum):
 
     INSERT = 0
     UPDATE = 1
-    SAMPLE = 2
-
-
-class _Table:
-    """An append-only structured array that grows by doubling."""
-
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._data: Array = np.empty(64, dtype=dtype)
-        self.n = 0
-
-    def extend(self, k: int) -> Array:
-        """Append `k` rows of undefined content and return them for writing."""
-        end = self.n + k
-        if end > len(self._data):
-            grown = np.empty(max(end, 2 * len(self._data)), dtype=self._data.dtype)
-            grown[: self.n] = self._data[: self.n]
-            self._data = grown
-        rows = self._data[self.n : end]
-        self.n = end
-        return rows
-
-    @property
-    def rows(self) -> Array:
-        view = self._data[: self.n]
-        view.flags.writeable = False
-        return view
+    SAMPLE = SAMPLE
 
 
 class Trace:
@@ -143,7 +76,7 @@ class Trace:
 
     def __init__(self) -> None:
         self._header: TraceHeader | None = None
-        self._tables = {name: _Table(dtype) for name, dtype in _TABLES.items()}
+        self._tables = {name: Table(dtype) for name, dtype in TABLES.items()}
         self._match_counts: dict[tuple[Any, ...], npt.NDArray[np.uint32]] = {}
         self._n_checked = -1
 
@@ -243,42 +176,9 @@ class Trace:
         What a replay records is right by construction; a file, or a trace built by hand, is checked once
         before anything is derived from it.
         """
-        if self._n_checked == len(self):
-            return
-        header, ops, writes, samples, searches = (
-            self.header,
-            self.ops,
-            self.writes,
-            self.samples,
-            self.searches,
-        )
-        draws = self.draws
-        top, sampled = (1 << header.bits) - 1, ops["kind"] == OpKind.SAMPLE
-        written = ops[~sampled]
-        _require("kind", ops["kind"] <= OpKind.SAMPLE, ops["kind"], "0, 1 or 2")
-        _require(
-            "first",
-            _within(written["first"], written["count"], len(writes)),
-            written["first"],
-            "a row of writes",
-        )
-        _require(
-            "first",
-            _within(ops["first"][sampled], 1, len(samples)),
-            ops["first"][sampled],
-            "a row of samples",
-        )
-        _require("slot", (writes["slot"] >= 0) & (writes["slot"] < header.n_rows), writes["slot"],
-                 f"in 0 .. {header.n_rows - 1}")  # fmt: skip
-        _require("code", (writes["code"] >= 1) & (writes["code"] <= top), writes["code"], f"in 1 .. {top}")
-        _require("first_search", _within(samples["first_search"], samples["n_searches"], len(searches)),
-                 samples["first_search"], "a row of searches")  # fmt: skip
-        _require("first_draw", _within(samples["first_draw"], samples["batch_size"], len(draws)),
-                 samples["first_draw"], "a row of draws")  # fmt: skip
-        neighbours = searches["n_neighbours"]
-        _require("n_neighbours", (neighbours >= 0) & (neighbours <= header.n_rows), neighbours,
-                 f"in 0 .. {header.n_rows}")  # fmt: skip
-        self._n_checked = len(self)
+        if self._n_checked != len(self):
+            check_tables(self.header, {name: table.rows for name, table in self._tables.items()})
+            self._n_checked = len(self)
 
     # -- deriving -----------------------------------------------------------------------------------
     def match_counts(
@@ -452,7 +352,7 @@ class Trace:
         """
         header, tables = read_npz(Path(path), "a trace written by Trace.save", FORMAT_VERSION)
         trace = cls()
-        for name, dtype in _TABLES.items():
+        for name, dtype in TABLES.items():
             if name not in tables or tables[name].dtype != dtype or tables[name].ndim != 1:
                 raise ValueError(f"path must name a trace written by Trace.save, got {str(path)!r}: bad table {name}")
             trace._tables[name].extend(len(tables[name]))[:] = tables[name]

@@ -406,7 +406,7 @@ class ReplayMachine(RuleBasedStateMachine):
             assert self.buffer.sampler._search.code_sum == int(codes.sum(dtype=np.int64))
         if self.buffer._sampler_name != "per":
             return
-        scale = self.buffer._scale
+        scale = self.buffer._encoder.scale
         for i in self.naive.rows:
             code = int(self.buffer.sampler.codes[i % self.buffer.capacity])
             # Halving a rounded code is not rounding the halved mass: one unit a rescale at most.
@@ -514,8 +514,8 @@ def test_every_kind_of_sampler_goes_on_exactly_after_a_file(sampler, options, tm
 
 
 BROKEN = [
-    ("largest", "high"),
-    ("scale", float("nan")),
+    ("encoder", {"scale": "high", "largest": 1.0, "n_saturated": 0, "n_rescales": 0}),
+    ("encoder", {"scale": float("nan"), "largest": 1.0, "n_saturated": 0, "n_rescales": 0}),
     ("n_issued", -5),
     ("n_issued", 3),
     ("stats", None),

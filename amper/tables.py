@@ -1,0 +1,102 @@
+"""The columns of a trace: append-only structured arrays, and the rules they keep among each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from amper.protocols import Array, TraceHeader
+
+SAMPLE = 2  # the `kind` of a sampling; inserts and updates are below it
+_OPS = np.dtype([("kind", "u1"), ("actor", "i4"), ("first", "i8"), ("count", "i8"), ("at_maximum", "?")])
+_WRITES = np.dtype([("slot", "i8"), ("code", "u4")])
+_SEARCHES = np.dtype(
+    [
+        ("group", "i4"),
+        ("key", "u4"),
+        ("lo", "u4"),
+        ("hi", "u4"),
+        ("n_neighbours", "i8"),
+        ("n_ternary_words", "i4"),
+        ("n_matches", "i8"),
+        ("attempt", "i4"),
+    ]
+)
+_SAMPLES = np.dtype(
+    [
+        ("batch_size", "i8"),
+        ("n_valid", "i8"),
+        ("n_csp", "i8"),
+        ("n_redraws", "i4"),
+        ("fallback", "?"),
+        ("first_search", "i8"),
+        ("n_searches", "i8"),
+        ("first_draw", "i8"),
+    ]
+)
+_DRAWS = np.dtype([("slot", "i8"), ("group", "i4")])
+TABLES = {"ops": _OPS, "writes": _WRITES, "searches": _SEARCHES, "samples": _SAMPLES, "draws": _DRAWS}
+
+
+class Table:
+    """An append-only structured array that grows by doubling."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._data: Array = np.empty(64, dtype=dtype)
+        self.n = 0
+
+    def extend(self, k: int) -> Array:
+        """Append `k` rows of undefined content and return them for writing."""
+        end = self.n + k
+        if end > len(self._data):
+            grown = np.empty(max(end, 2 * len(self._data)), dtype=self._data.dtype)
+            grown[: self.n] = self._data[: self.n]
+            self._data = grown
+        rows = self._data[self.n : end]
+        self.n = end
+        return rows
+
+    @property
+    def rows(self) -> Array:
+        """What was appended; read-only."""
+        view = self._data[: self.n]
+        view.flags.writeable = False
+        return view
+
+
+def _within(first: Array, count: Array | int, n: int) -> Array:
+    """Return where rows first .. first + count exist in a table of n."""
+    inside: Array = (first >= 0) & (count >= 0) & (first <= n) & (count <= n - first)
+    return inside
+
+
+def _require(name: str, holds: Array, values: Array, rule: str) -> None:
+    """Raise ValueError naming the first value of a column that breaks its rule."""
+    if not holds.all():
+        at = int(np.argmin(holds))
+        raise ValueError(f"{name} of a trace must be {rule}, got {int(values[at])} at row {at}")
+
+
+def check_tables(header: TraceHeader, tables: Mapping[str, Array]) -> None:
+    """Raise ValueError unless every row that a table refers to exists, and every slot and code is in range."""
+    ops, writes, samples, searches = (tables[name] for name in ("ops", "writes", "samples", "searches"))
+    n_draws = len(tables["draws"])
+    top, sampled = (1 << header.bits) - 1, ops["kind"] == SAMPLE
+    written = ops[~sampled]
+    first, first_search, first_draw = ops["first"][sampled], samples["first_search"], samples["first_draw"]
+    slot, code, neighbours = writes["slot"], writes["code"], searches["n_neighbours"]
+    rules = (
+        ("kind", ops["kind"] <= SAMPLE, ops["kind"], "0, 1 or 2"),
+        ("first", _within(written["first"], written["count"], len(writes)), written["first"], "a row of writes"),
+        ("first", _within(first, 1, len(samples)), first, "a row of samples"),
+        ("slot", (slot >= 0) & (slot < header.n_rows), slot, f"in 0 .. {header.n_rows - 1}"),
+        ("code", (code >= 1) & (code <= top), code, f"in 1 .. {top}"),
+        ("first_search", _within(first_search, samples["n_searches"], len(searches)), first_search,
+         "a row of searches"),
+        ("first_draw", _within(first_draw, samples["batch_size"], n_draws), first_draw, "a row of draws"),
+        ("n_neighbours", (neighbours >= 0) & (neighbours <= header.n_rows), neighbours, f"in 0 .. {header.n_rows}"),
+    )  # fmt: skip
+    for name, holds, values, rule in rules:
+        _require(name, holds, values, rule)
