@@ -13,6 +13,7 @@ from amper.protocols import Array, Float64, Int64
 if TYPE_CHECKING:
     from amper.storage import Field
 
+_LARGEST = {np.dtype(name).itemsize: float(np.finfo(name).max) for name in ("f2", "f4", "f8", "longdouble")}
 DONE, NEGATIVE_ID, UNKNOWN_ID, BAD_PRIORITY, GROW = range(5)
 
 
@@ -78,7 +79,7 @@ def terminated(fields: tuple[Field, ...]) -> None:
 def as_array(name: str, value: Any) -> Array:
     """Return `value` as an array; a ragged list is refused by name."""
     try:
-        return np.asarray(value)
+        return value if value.__class__ is np.ndarray else np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must have rows of one shape, got {value!r}") from error
 
@@ -106,13 +107,12 @@ def _convert(field: Field, array: Array) -> Array:
             raise ValueError(f"{field.name} must hold True or False, got {int(array[~np.isin(array, (0, 1))].flat[0])}")
     elif not np.can_cast(array.dtype, target, "same_kind"):
         raise TypeError(f"{field.name} must be convertible to {target}, got dtype {array.dtype}")
-    if target.kind == "f":
-        with np.errstate(over="ignore"):
-            converted = array.astype(target)
-        if np.isinf(converted).any() and not np.array_equal(np.isinf(converted), np.isinf(array)):
-            largest = float(np.abs(array[np.isfinite(array)]).max())
+    if target.kind == "f" and array.size:
+        largest = (
+            abs(array.item()) if array.size == 1 else float(np.max(np.abs(array), where=np.isfinite(array), initial=0))
+        )
+        if _LARGEST[target.itemsize] < largest < math.inf:
             raise ValueError(f"{field.name} must fit {target}, got {largest:g}")
-        return converted
     return array.astype(target)
 
 

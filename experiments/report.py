@@ -27,7 +27,8 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:66rem;margin:2rem auto;padding
 h1{font-size:1.6rem;margin-bottom:.2rem} h2{font-size:1.15rem;margin-top:2.2rem} .lead{color:#555}
 svg{width:100%;height:auto} figure{margin:1rem 0} figcaption{color:#555;font-size:.9rem}
 .wide{overflow-x:auto} table{border-collapse:collapse;font-size:.85rem;width:100%}
-td,th{padding:.3rem .55rem;border-bottom:1px solid #e2e2e2;text-align:left;white-space:nowrap}
+td,th{padding:.3rem .45rem;border-bottom:1px solid #e2e2e2;text-align:left;white-space:nowrap}
+th{white-space:normal;vertical-align:bottom}
 td.number,th.number{text-align:right;font-variant-numeric:tabular-nums} .terms{color:#666;display:block}
 .verdict{background:#f4f7fb;border-left:4px solid #0072B2;padding:.8rem 1rem}
 """
@@ -247,7 +248,7 @@ def _machine_table(rows: Sequence[Row]) -> str:
             "fetch",
             "energy a sample",
             "area",
-            "",
+            "source",
         )
     )
     body = "".join(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from amper import samplers
 from experiments import cli
 
 README = Path(__file__).parent.parent / "README.md"
@@ -23,7 +24,9 @@ def test_the_quick_start_is_the_two_commands_that_ci_runs():
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=[f"block {i}" for i in range(len(PYTHON))])
-def test_the_python_shown_runs(code, capsys):
+def test_the_python_shown_runs(code, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(samplers, "_REGISTRY", dict(samplers._REGISTRY))
     exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
 
 
