@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from amper.protocols import Float64, Int64, UInt32
 
-Match = Literal["radius", "prefix", "dithered"]
 MATCHES: tuple[str, ...] = ("radius", "prefix", "dithered")
 
 

@@ -1,4 +1,7 @@
-"""The replay buffer: storage, a sampler, and the rules between them."""
+"""The replay buffer: storage, a sampler, and the rules between them.
+
+One file, longer than most: half of it is the docstrings of the public face, which belong together.
+"""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def machine_row(contender: Contender, n: int, trace: Trace) -> Row:
         **measures(report),
         "phases_fs": {name: float(np.mean(values)) for name, values in report.sample_phases.items()},
         "event_difference_fs": difference,
-        "interval_fs": _interval_fs(contender.machine, n, last) if on_gpu else None,
+        "interval_fs": _interval_fs(machine, last) if on_gpu else None,
         "parameters": {key: value for key, value in report.machine.items() if isinstance(value, str | int | float)},
     }
 
@@ -96,26 +96,24 @@ def gpu_rows(n: int, trace: Trace) -> list[Row]:
     for gpu in GPUS:
         for quality in QUALITIES:
             spec = MachineSpec("sumtree-gpu", (("gpu", gpu), ("quality", quality)))
-            report = hwsim.simulate(last, spec.make(n), fidelity="closed")
+            tree = spec.make(n)
+            report = hwsim.simulate(last, tree, fidelity="closed")
             rows.append(
                 {
                     "gpu": gpu,
                     "quality": quality,
                     "n": n,
                     "sample_fs": float(report.latency_fs["sample"][0]),
-                    "interval_fs": _interval_fs(spec, n, last),
+                    "interval_fs": _interval_fs(tree, last),
                 }
             )
     return rows
 
 
-def _interval_fs(spec: MachineSpec, n: int, trace: Trace) -> list[float]:
+def _interval_fs(tree: Any, trace: Trace) -> list[float]:
     """Return the median sampling latency of a GPU sum tree at the least and the largest launch time."""
-    ends = []
-    for t_op_us in T_OP_INTERVAL_US:
-        machine = MachineSpec(spec.name, (*spec.options, ("t_op_us", t_op_us))).make(n)
-        ends.append(float(np.median(hwsim.simulate(trace, machine, fidelity="closed").latency_fs["sample"])))
-    return ends
+    reports = (hwsim.simulate(trace, tree.with_t_op(t_op_us), fidelity="closed") for t_op_us in T_OP_INTERVAL_US)
+    return [float(np.median(report.latency_fs["sample"])) for report in reports]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

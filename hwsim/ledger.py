@@ -87,15 +87,10 @@ class Ledger:
         return self._causes.index(cause)
 
     def columns(self) -> dict[str, Int64]:
-        """Return all entries as int64[k] by column; `cause` numbers `causes`."""
+        """Return all entries as int64[k] by column; `cause` numbers the causes of stalls, 0 is work."""
         tail = tuple(np.array(column, np.int64) for column in self._tail)
         parts = [*self._blocks, tail]
         return {name: np.concatenate([p[i] for p in parts]) for i, name in enumerate(_COLUMNS)}
-
-    @property
-    def causes(self) -> tuple[str, ...]:
-        """Causes of stalls by number; 0 is work."""
-        return tuple(self._causes)
 
     def totals(self, n_components: int, makespan_fs: int) -> list[ComponentTotals]:
         """Return what each component's entries add up to.

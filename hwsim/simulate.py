@@ -16,7 +16,7 @@ from hwsim.closedform import NotApplicableError
 from hwsim.component import Charge, Component, ComponentSpec
 from hwsim.cost import fetch_fs
 from hwsim.ledger import Ledger, check_balance
-from hwsim.machines import Machine
+from hwsim.machines import HasClosedForm, Machine
 from hwsim.report import Report
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _check_length(makespan_fs: int) -> None:
 
 def _by_formula(trace: Trace, machine: Machine, components: Mapping[str, Component]) -> _Times:
     """Take latencies and charges from the machine's formula, and lay them one after another."""
-    if not hasattr(machine, "closed"):
+    if not isinstance(machine, HasClosedForm):
         raise NotApplicableError(f"fidelity must be 'burst' for op 0 on, got 'closed'; {machine.name!r} has no formula")
     times = machine.closed(trace)
     fetches = _fetches(trace)

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 FS_PER_NS = 10**6
-FS_PER_US = 10**9
 AJ_PER_PJ = 10**6
 NOT_AVAILABLE = "n/a"
 

@@ -4,34 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
-
-
-class Schedule(Protocol):
-    """A number for every step."""
-
-    def __call__(self, step: int) -> float:
-        """Return the value after `step` steps."""
-        ...
 
 
 def _check_finite(name: str, value: float) -> None:
     if not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """The same value at every step."""
-
-    value: float
-
-    def __post_init__(self) -> None:
-        _check_finite("value", self.value)
-
-    def __call__(self, step: int) -> float:
-        """Return the value."""
-        return self.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 
 from rl.networks import Mlp
 from rl.optimisers import Adam
-from rl.schedules import Constant, Linear
+from rl.schedules import Linear
 from rl.streams import derived_seed, stream
 from tests.naive import dqn as naive
 
@@ -57,12 +57,9 @@ def test_a_linear_schedule_is_exact_at_both_ends_and_stays_at_the_second() -> No
     assert (line(0), line(9_600), line(10**9)) == (1.0, 0.04, 0.04)
     assert line(4_800) == pytest.approx(0.52)
     assert Linear(1.0, 0.5, 0)(0) == 0.5
-    assert Constant(0.3)(7) == 0.3
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: Linear(math.nan, 0.0, 3), lambda: Linear(0.0, math.inf, 3), lambda: Constant(math.nan)]
-)
+@pytest.mark.parametrize("make", [lambda: Linear(math.nan, 0.0, 3), lambda: Linear(0.0, math.inf, 3)])
 def test_schedules_refuse_values_that_are_not_finite(make) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match="must be finite"):
         make()

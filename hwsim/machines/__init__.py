@@ -76,6 +76,7 @@ class Machine(Protocol):
         ...
 
 
+@runtime_checkable
 class HasClosedForm(Protocol):
     """A machine with a formula."""
 
