@@ -139,9 +139,18 @@ def test_the_verdict_follows_the_figures(value, words):
     assert "90% of an eager sampling at an assumed 4 us each" in text
     assert "an AMPER-fr sampling grows by 50% to 50%" in text
     assert "an eager tree's by 50%" in text
+    assert "stands or falls" not in text  # every baseline says the same here
     assert f"AMPER-k, one best-match search a neighbour, reaches {value:g}x (fused)" in text
     with_fetch = sorted((value * 1e9 * growth + 1e8) / (1e9 * growth + 1e8) for growth in (1.0, 1.5))
     assert f"over a fused kernel become {speedups.times(with_fetch[0])} to {speedups.times(with_fetch[1])}." in text
+
+
+def test_baselines_that_disagree_are_said_to_decide():
+    rows = invented(100.0)
+    for row in rows:
+        if row["label"] == speedups.GPU["fused"].label:
+            row["sample_fs"], row["interval_fs"] = row["sample_fs"] / 50, [t / 50 for t in row["interval_fs"]]
+    assert "stands or falls with the baseline" in speedups.verdict(rows, speedups.speedups(rows), LAWS)
 
 
 def test_one_size_tells_nothing_of_growth():
