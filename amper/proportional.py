@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,6 @@ from amper import urng as uniform_sources
 from amper._kernels import proportional as kernels
 from amper.fixedpoint import FullScale, PriorityFormat, halve
 from amper.protocols import Draw, Float64, Int64, UInt32
-
-_FAN_OUT = 16
 
 
 class SumTree:
@@ -25,8 +24,8 @@ class SumTree:
 
     Notes
     -----
-    A draw descends ceil(log16 capacity) levels, an update climbs them: sixteen int64 siblings are two cache
-    lines. Sums are exact, so the root equals the sum of the masses after any number of writes.
+    A draw descends, an update climbs, ceil(log16 capacity) levels. Sums are exact, so the total equals the sum of
+    the masses after any number of writes. 4 bytes a slot for the mass, 8.6 for the nodes.
 
     Examples
     --------
@@ -38,26 +37,39 @@ class SumTree:
     """
 
     def __init__(self, capacity: int) -> None:
-        sizes = [-(-capacity // _FAN_OUT)]
+        n_groups = -(-capacity // kernels.FAN_OUT)
+        sizes = [-(-n_groups // kernels.FAN_OUT)]
         while sizes[0] > 1:
-            sizes.insert(0, -(-sizes[0] // _FAN_OUT))
-        self._offsets = np.cumsum([0, *sizes[:-1]]).astype(np.int64)
-        self._nodes = np.zeros(sum(sizes), np.int64)
-        self.leaves: UInt32 = np.zeros(capacity, np.uint32)
+            sizes.insert(0, -(-sizes[0] // kernels.FAN_OUT))
+        self._nodes = np.zeros((1 + sum(sizes), kernels.FAN_OUT), np.int64)
+        self._nodes[0, kernels.LEVELS] = len(sizes)
+        self._nodes[0, kernels.FIRST : kernels.FIRST + len(sizes)] = np.cumsum([1, *sizes[:-1]])
+        self._padded: UInt32 = np.zeros(n_groups * kernels.FAN_OUT, np.uint32)
+        self._capacity = capacity
+
+    @property
+    def leaves(self) -> UInt32:
+        """Masses, uint32[capacity]."""
+        return self._padded[: self._capacity]
 
     @property
     def total(self) -> int:
         """Exact sum of the masses."""
-        return int(self._nodes[0])
+        return int(self._nodes[0, kernels.TOTAL])
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory held."""
+        return self._nodes.nbytes + self._padded.nbytes
 
     def write(self, slots: Int64, masses: Int64) -> None:
         """Store `masses` in `slots`, in order."""
-        kernels.write(self._nodes, self._offsets, self.leaves, slots, masses)
+        kernels.write(self._nodes, self._padded, slots, masses)
 
     def draw(self, uniforms: Float64) -> tuple[Int64, Float64]:
         """Return the slots that `uniforms` (float64[b] in [0, 1)) fall on, and their probabilities."""
         slots, probabilities = np.empty(len(uniforms), np.int64), np.empty(len(uniforms))
-        kernels.draw(self._nodes, self._offsets, self.leaves, uniforms, slots, probabilities)
+        kernels.draw(self._nodes, self._padded, uniforms, slots, probabilities)
         return slots, probabilities
 
     def state_dict(self) -> dict[str, Any]:
@@ -67,10 +79,10 @@ class SumTree:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
         self.leaves[...] = state["leaves"]
-        kernels.rebuild(self._nodes, self._offsets, self.leaves)
+        kernels.rebuild(self._nodes, self._padded)
 
 
-class ExactSampler:
+class ExactSampler(ABC):
     """What the samplers with an exact law share: codes of a format, a source, a count of stored slots.
 
     Parameters
@@ -83,51 +95,68 @@ class ExactSampler:
         As in `fixedpoint.PriorityFormat`.
     """
 
-    def __init__(
-        self, capacity: int, seed: np.random.SeedSequence, *, bits: int = 32, full_scale: FullScale = "auto"
-    ) -> None:
+    def __init__(self, capacity: int, seed: np.random.SeedSequence, bits: int, full_scale: FullScale) -> None:
         self.format = PriorityFormat(bits=bits, full_scale=full_scale)
         self.options: dict[str, Any] = {"bits": bits, "full_scale": full_scale}
         self.stats: dict[str, int] = {}
         self._source = uniform_sources.make("numpy", seed)
-        self._tree = SumTree(capacity)
+        self._capacity = capacity
         self._n_valid = 0
+
+    @property
+    @abstractmethod
+    def _codes(self) -> UInt32:
+        """Code stored for each slot, uint32[capacity]."""
+
+    @abstractmethod
+    def update(self, slots: Int64, codes: Int64) -> None:
+        """Write new codes."""
+
+    @property
+    @abstractmethod
+    def n_bytes(self) -> int:
+        """Memory held."""
 
     @property
     def codes(self) -> UInt32:
         """Code stored for each slot, uint32[capacity]; read-only."""
-        view = self._tree.leaves.view()
+        view = self._codes.view()
         view.flags.writeable = False
         return view
 
     def insert(self, slots: Int64, codes: Int64, *, at_maximum: bool) -> Int64:
         """Write new transitions and return the codes stored: as given, at the maximum too."""
-        self._n_valid = min(self._n_valid + len(slots), len(self._tree.leaves))  # slots fill in order
+        self._n_valid = min(self._n_valid + len(slots), self._capacity)  # slots fill in order
         self.update(slots, codes)
         return codes
 
-    def update(self, slots: Int64, codes: Int64) -> None:
-        """Write new codes."""
-        self._tree.write(slots, codes)
-
     def rescale(self, n_halvings: int) -> None:
         """Halve every stored code."""
-        slots = np.flatnonzero(self._tree.leaves)
-        self.update(slots, halve(self._tree.leaves[slots].astype(np.int64), n_halvings))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return tree and source."""
-        return {"tree": self._tree.state_dict(), "source": self._source.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`."""
-        self._tree.load_state_dict(state["tree"])
-        self._n_valid = int(np.count_nonzero(self._tree.leaves))
-        self._source.load_state_dict(state["source"])
+        slots = np.flatnonzero(self._codes)
+        self.update(slots, halve(self._codes[slots].astype(np.int64), n_halvings))
 
 
 class ProportionalSampler(ExactSampler):
     """Exact prioritized sampling (Schaul et al. 2016): P(i) = code_i / sum, draws independent."""
+
+    def __init__(
+        self, capacity: int, seed: np.random.SeedSequence, *, bits: int = 32, full_scale: FullScale = "auto"
+    ) -> None:
+        super().__init__(capacity, seed, bits, full_scale)
+        self._tree = SumTree(capacity)
+
+    @property
+    def _codes(self) -> UInt32:
+        return self._tree.leaves
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory held."""
+        return self._tree.n_bytes
+
+    def update(self, slots: Int64, codes: Int64) -> None:
+        """Write new codes."""
+        self._tree.write(slots, codes)
 
     def sample(self, batch_size: int) -> Draw:
         """Draw in proportion to the codes."""
@@ -138,20 +167,55 @@ class ProportionalSampler(ExactSampler):
         """Return the chance of each slot in one draw, float64[capacity]."""
         return self._tree.leaves / self._tree.total
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return tree and source."""
+        return {"tree": self._tree.state_dict(), "source": self._source.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        self._tree.load_state_dict(state["tree"])
+        self._n_valid = int(np.count_nonzero(self._codes))
+        self._source.load_state_dict(state["source"])
+
 
 class UniformSampler(ExactSampler):
     """Every stored transition alike; codes are kept only so that a trace can replay them elsewhere."""
 
+    def __init__(
+        self, capacity: int, seed: np.random.SeedSequence, *, bits: int = 32, full_scale: FullScale = "auto"
+    ) -> None:
+        super().__init__(capacity, seed, bits, full_scale)
+        self._stored: UInt32 = np.zeros(capacity, np.uint32)
+
+    @property
+    def _codes(self) -> UInt32:
+        return self._stored
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory held."""
+        return self._stored.nbytes
+
     def update(self, slots: Int64, codes: Int64) -> None:
-        """Write new codes, past the tree: nothing asks for their sum."""
-        self._tree.leaves[slots] = codes
+        """Write new codes."""
+        kernels.store(self._stored, slots, codes)
 
     def sample(self, batch_size: int) -> Draw:
         """Draw uniformly from the stored slots."""
-        n = self._n_valid
-        slots = np.minimum((self._source.random(batch_size) * n).astype(np.int64), n - 1)
-        return Draw(slots, np.full(batch_size, 1.0 / n), n, n)
+        slots, probabilities = np.empty(batch_size, np.int64), np.empty(batch_size)
+        kernels.draw_uniform(self._n_valid, self._source.random(batch_size), slots, probabilities)
+        return Draw(slots, probabilities, self._n_valid, self._n_valid)
 
     def law(self, n_samplings: int) -> Float64:
         """Return the chance of each slot in one draw, float64[capacity]."""
-        return (self._tree.leaves > 0) / self._n_valid
+        return (self._stored > 0) / self._n_valid
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return codes and source."""
+        return {"codes": self._stored.copy(), "source": self._source.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        self._stored[...] = state["codes"]
+        self._n_valid = int(np.count_nonzero(self._stored))
+        self._source.load_state_dict(state["source"])

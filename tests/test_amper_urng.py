@@ -61,14 +61,29 @@ def test_neighbouring_numbers_are_not_correlated_unless_the_register_steps_once(
 
 
 @pytest.mark.parametrize("name", urng.NAMES)
-def test_a_source_continues_from_its_state(name):
+@pytest.mark.parametrize("taken", [0, 10, 1023, 1024, 1025, 3000])
+def test_a_source_continues_from_its_state(name, taken):
     source = urng.make(name, urng.stream(1, "a"))
-    source.random(10)
+    source.random(taken)
     state = source.state_dict()
-    first = source.random(10)
+    first = source.random(2000)
     other = urng.make(name, urng.stream(2, "b"))
     other.load_state_dict(state)
-    assert np.array_equal(first, other.random(10))
+    assert np.array_equal(first, other.random(2000))
+    with pytest.raises(ValueError, match="taken must lie in"):
+        other.load_state_dict({**state, "taken": 10**12})
+
+
+@pytest.mark.parametrize("name", urng.NAMES)
+def test_numbers_come_in_the_generators_order_however_many_are_asked_for(name):
+    source, at_once = (urng.make(name, urng.stream(3, "a")) for _ in range(2))
+    pieces = [source.random(n).copy() for n in (1, 700, 0, 500, 2500, 64, 1024, 1)]
+    assert np.array_equal(np.concatenate(pieces), at_once.random(sum(map(len, pieces))))
+
+
+def test_the_numpy_source_gives_the_generators_numbers():
+    generator = np.random.Generator(np.random.PCG64(urng.stream(5, "a")))
+    assert np.array_equal(urng.make("numpy", urng.stream(5, "a")).random(1500), generator.random(1500))
 
 
 def test_streams_of_one_seed_differ_by_name():
