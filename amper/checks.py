@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from amper.storage import Field
 
 _LARGEST = {np.dtype(name).itemsize: float(np.finfo(name).max) for name in ("f2", "f4", "f8", "longdouble")}
+_INT64, _FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
 DONE, NEGATIVE_ID, UNKNOWN_ID, BAD_PRIORITY, GROW = range(5)
 
 
@@ -118,12 +119,14 @@ def _convert(field: Field, array: Array) -> Array:
 
 def floats(name: str, values: Any) -> Float64:
     """Return a one-dimensional float64 array."""
+    if values.__class__ is np.ndarray and values.dtype is _FLOAT64 and values.ndim == 1 and values.flags.carray:
+        return values
     array = as_array(name, values)
     if array.dtype.kind not in "iuf" and array.size:
         raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}")
     if array.ndim > 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
-    return np.ascontiguousarray(np.atleast_1d(array), np.float64)
+    return np.array(np.atleast_1d(array), np.float64)
 
 
 def priorities(values: Any, k: int) -> Float64:
@@ -140,6 +143,8 @@ def priorities(values: Any, k: int) -> Float64:
 
 def ids(values: Any) -> Int64:
     """Return transition ids as int64[b]."""
+    if values.__class__ is np.ndarray and values.dtype is _INT64 and values.ndim == 1 and values.flags.carray:
+        return values
     array = as_array("indices", values)
     if array.dtype == object and all(isinstance(value, int) for value in array.flat):
         raise IndexError(f"indices must be ids this buffer issued, got {max(array.flat, key=abs)}")
@@ -149,7 +154,7 @@ def ids(values: Any) -> Int64:
         raise ValueError(f"indices must be one-dimensional, got shape {array.shape}")
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         raise IndexError(f"indices must be ids this buffer issued, got {array.max()}")
-    return np.ascontiguousarray(np.atleast_1d(array), np.int64)
+    return np.array(np.atleast_1d(array), np.int64)
 
 
 def raise_update(status: int, at: int, indices: Int64, values: Float64, n_issued: int) -> NoReturn:
@@ -178,14 +183,12 @@ def same_config(mine: Mapping[str, Any], d: Any) -> None:
             raise ValueError(f"d must be the state of a buffer with {key}={value!r}, got {other!r}")
 
 
-def stored(codes: Array, n_issued: int, flags: Array) -> None:
+def stored(codes: Array, n_issued: int) -> None:
     """Raise ValueError unless exactly the slots of the transitions issued hold a code."""
     n = min(n_issued, len(codes))
     written = codes > 0
     if n_issued < 0 or not written[:n].all() or written[n:].any():
         raise ValueError(f"codes must be stored for {n} transitions, got {int(written.sum())} slots written")
-    if (flags > 1).any():
-        raise ValueError(f"flags must be 0 or 1, got {int(flags.max())}")
 
 
 def same_layout(name: str, mine: Any, theirs: Any, path: str = "") -> None:

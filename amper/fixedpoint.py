@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from amper._kernels.fixedpoint import encode_masses, encode_update
-from amper.protocols import Array, Float64, Int64
+from amper._kernels.update import encode
+from amper.protocols import Float64, Int64, UpdateKernel
 
 FullScale = float | Literal["auto"]
 LARGEST_MASS = 2.0**1023  # what a full scale, a power of two, can still hold
@@ -72,10 +72,13 @@ class PriorityFormat:
         fraction, exponent = math.frexp(mass / scale)
         return exponent - 1 if fraction == 0.5 else exponent
 
-    def encode(self, masses: Float64, scale: float) -> tuple[Int64, int]:
-        """Return the codes of `masses` at `scale`, rounded half up, and how many saturated."""
-        codes = np.empty(len(masses), np.int64)
-        saturated = encode_masses(masses, scale, self.top, codes)
+    def encode(self, priorities: Float64, alpha: float, scale: float) -> tuple[Int64, int]:
+        """Return the codes of the masses priorities ** alpha at `scale`, rounded half up, and how many saturated.
+
+        Masses are right to one part in 10**14, alike on every machine.
+        """
+        codes = np.empty(len(priorities), np.int64)
+        saturated = encode(priorities, alpha, scale, self.top, codes)
         return codes, int(saturated)
 
 
@@ -101,40 +104,49 @@ class PriorityEncoder:
 
     def __init__(self, format: PriorityFormat, alpha: float, eps: float) -> None:
         self.format, self.alpha, self.eps = format, alpha, eps
+        self._is_fixed, self._top = format.is_fixed, format.top
         self.scale, self.largest = format.start, -1.0
         self.n_saturated = self.n_rescales = 0
-        self._default = (-1.0, 0.0, 0, 0)  # largest, scale; the code they make, whether it saturates
+        self._written = np.empty((2, 256), np.int64)
+        self._default_of = (-1.0, 0.0)  # the largest priority and the scale that `_default` was encoded from
+        self._default, self._default_saturates = np.zeros(1, np.int64), 0
 
     def defaults(self, k: int) -> Int64:
-        """Return the codes of k new transitions without priorities: the largest seen, 1.0 before any."""
-        if self._default[:2] != (self.largest, self.scale):
-            mass = (self.largest if self.largest >= 0 else 1.0) ** self.alpha
-            codes, saturated = self.format.encode(np.array([mass]), self.scale)
-            self._default = (self.largest, self.scale, int(codes[0]), saturated)
-        self.n_saturated += k * self._default[3]
-        return np.full(k, self._default[2], np.int64)
+        """Return the codes of k new transitions without priorities: the largest seen, 1.0 before any. Read only."""
+        if self._default_of != (self.largest, self.scale):
+            priority = np.array([self.largest if self.largest >= 0 else 1.0])
+            self._default, self._default_saturates = self.format.encode(priority, self.alpha, self.scale)
+            self._written = np.empty((2, 256), np.int64)
+        self._default_of = (self.largest, self.scale)
+        self.n_saturated += k * self._default_saturates
+        return self._default if k == 1 else np.repeat(self._default, k)
 
     def encode(self, priorities: Float64) -> Int64:
         """Return the codes of new priorities, eps included, that the scale holds (see `doublings`)."""
         self.largest = max(self.largest, float(priorities.max()))
-        codes, saturated = self.format.encode(priorities**self.alpha, self.scale)
+        codes, saturated = self.format.encode(priorities, self.alpha, self.scale)
         self.n_saturated += saturated
         return codes
 
     def update(
-        self, ids: Int64, priorities: Float64, n_issued: int, flags: Array
-    ) -> tuple[tuple[int, int, float, int], Int64, Int64]:
-        """Check an update; return (status, where, largest priority, stale), and its distinct slots and codes."""
-        slots, codes = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
-        status, at, n_live, largest, n_stale, n_saturated = encode_update(
-            ids, priorities, n_issued, len(flags), self.eps, self.alpha, self.scale,
-            self.format.is_fixed, self.format.top, flags, slots, codes,
+        self, ids: Int64, priorities: Float64, n_issued: int, capacity: int, kernel: UpdateKernel
+    ) -> tuple[int, int, int, float, int]:
+        """Let `kernel` check an update and write it; return status, where, distinct live ids, largest, stale."""
+        b = len(ids)
+        if b > self._written.shape[1]:
+            self._written = np.empty((2, 2 * b), np.int64)
+        status, at, n_live, largest, n_stale, n_saturated = kernel(
+            ids, priorities, n_issued, capacity, self.eps, self.alpha, self.scale,
+            self._is_fixed, self._top, self._written,
         )  # fmt: skip
         if n_live:
-            self.largest = max(self.largest, float(largest))
+            self.largest = max(self.largest, largest)
             self.n_saturated += n_saturated
-        first = len(ids) - n_live
-        return (status, at, float(largest), n_stale), slots[first:], codes[first:]
+        return status, at, n_live, largest, n_stale
+
+    def written(self, b: int, n_live: int) -> tuple[Int64, Int64]:
+        """Return the slots and codes of the last update, of b ids and n_live live ones; until the next one."""
+        return self._written[0, b - n_live : b], self._written[1, b - n_live : b]
 
     def doublings(self, largest: float) -> int:
         """Return how often the scale must double to hold the priority `largest`.

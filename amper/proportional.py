@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from amper import urng as uniform_sources
-from amper._kernels import proportional as kernels
+from amper._kernels import sample as drawing
+from amper._kernels import update as writing
 from amper.fixedpoint import FullScale, PriorityFormat, halve
-from amper.protocols import Draw, Float64, Int64, UInt32
+from amper.protocols import Array, Draw, Float64, Int64, UInt32, UpdateKernel
+
+_FAN_OUT, _ROOT, _FIRST_NODE = 16, 512, 65  # see `_kernels.update`
+_TOTAL, _LEVELS, _FIRST = 0, 1, 2
 
 
 class SumTree:
@@ -22,10 +27,15 @@ class SumTree:
     capacity : int
         Slots.
 
+    Attributes
+    ----------
+    nodes, padded
+        The tree as the kernels see it, `_kernels.update`.
+
     Notes
     -----
-    A draw descends, an update climbs, ceil(log16 capacity) levels. Sums are exact, so the total equals the sum of
-    the masses after any number of writes. 4 bytes a slot for the mass, 8.6 for the nodes.
+    A draw descends, an update climbs, about log16 capacity levels. Sums are exact, so the total equals the sum of
+    the masses after any number of writes. 4 bytes a slot for the masses, 1/2 for the nodes.
 
     Examples
     --------
@@ -37,39 +47,41 @@ class SumTree:
     """
 
     def __init__(self, capacity: int) -> None:
-        n_groups = -(-capacity // kernels.FAN_OUT)
-        sizes = [-(-n_groups // kernels.FAN_OUT)]
-        while sizes[0] > 1:
-            sizes.insert(0, -(-sizes[0] // kernels.FAN_OUT))
-        self._nodes = np.zeros((1 + sum(sizes), kernels.FAN_OUT), np.int64)
-        self._nodes[0, kernels.LEVELS] = len(sizes)
-        self._nodes[0, kernels.FIRST : kernels.FIRST + len(sizes)] = np.cumsum([1, *sizes[:-1]])
-        self._padded: UInt32 = np.zeros(n_groups * kernels.FAN_OUT, np.uint32)
+        n_groups = -(-capacity // _FAN_OUT)
+        sizes: list[int] = []
+        n_children = n_groups
+        while n_children > _ROOT:
+            n_children = -(-n_children // _FAN_OUT)
+            sizes.insert(0, n_children)
+        self.nodes = np.zeros((_FIRST_NODE + sum(sizes), _FAN_OUT), np.int64)
+        self.nodes[0, _LEVELS] = len(sizes)
+        self.nodes[0, _FIRST : _FIRST + len(sizes)] = np.cumsum([_FIRST_NODE, *sizes])[:-1]
+        self.padded: UInt32 = np.zeros(n_groups * _FAN_OUT, np.uint32)
         self._capacity = capacity
 
     @property
     def leaves(self) -> UInt32:
         """Masses, uint32[capacity]."""
-        return self._padded[: self._capacity]
+        return self.padded[: self._capacity]
 
     @property
     def total(self) -> int:
         """Exact sum of the masses."""
-        return int(self._nodes[0, kernels.TOTAL])
+        return int(self.nodes[0, _TOTAL])
 
     @property
     def n_bytes(self) -> int:
         """Memory held."""
-        return self._nodes.nbytes + self._padded.nbytes
+        return self.nodes.nbytes + self.padded.nbytes
 
     def write(self, slots: Int64, masses: Int64) -> None:
         """Store `masses` in `slots`, in order."""
-        kernels.write(self._nodes, self._padded, slots, masses)
+        writing.write_tree(self.nodes, self.padded, slots, masses)
 
     def draw(self, uniforms: Float64) -> tuple[Int64, Float64]:
         """Return the slots that `uniforms` (float64[b] in [0, 1)) fall on, and their probabilities."""
         slots, probabilities = np.empty(len(uniforms), np.int64), np.empty(len(uniforms))
-        kernels.draw(self._nodes, self._padded, uniforms, slots, probabilities)
+        drawing.draw_tree(self.nodes, self.padded, uniforms, slots, probabilities)
         return slots, probabilities
 
     def state_dict(self) -> dict[str, Any]:
@@ -79,7 +91,7 @@ class SumTree:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
         self.leaves[...] = state["leaves"]
-        kernels.rebuild(self._nodes, self._padded)
+        writing.rebuild_tree(self.nodes, self.padded)
 
 
 class ExactSampler(ABC):
@@ -158,6 +170,22 @@ class ProportionalSampler(ExactSampler):
         """Write new codes."""
         self._tree.write(slots, codes)
 
+    @property
+    def update_rows(self) -> UpdateKernel:
+        """What checks an update and writes it, in one compiled call."""
+        return partial(writing.update_tree, self._tree.nodes, self._tree.padded)
+
+    def sample_rows(
+        self, batch_size: int, rows: Array, layout: Int64, blocks: Array, block: int, beta: float, n_issued: int,
+        discount: float,
+    ) -> int:  # fmt: skip
+        """Draw in proportion to the codes and hand out the rows, in one compiled call."""
+        n_new: int = drawing.sample_tree(
+            self._tree.nodes, self._tree.padded, self._source.random(batch_size),
+            rows, layout, blocks, block, beta, n_issued, discount,
+        )  # fmt: skip
+        return n_new
+
     def sample(self, batch_size: int) -> Draw:
         """Draw in proportion to the codes."""
         slots, probabilities = self._tree.draw(self._source.random(batch_size))
@@ -198,13 +226,29 @@ class UniformSampler(ExactSampler):
 
     def update(self, slots: Int64, codes: Int64) -> None:
         """Write new codes."""
-        kernels.store(self._stored, slots, codes)
+        writing.store(self._stored, slots, codes)
 
     def sample(self, batch_size: int) -> Draw:
         """Draw uniformly from the stored slots."""
-        slots, probabilities = np.empty(batch_size, np.int64), np.empty(batch_size)
-        kernels.draw_uniform(self._n_valid, self._source.random(batch_size), slots, probabilities)
-        return Draw(slots, probabilities, self._n_valid, self._n_valid)
+        n = self._n_valid
+        slots = np.minimum((self._source.random(batch_size) * n).astype(np.int64), n - 1)
+        return Draw(slots, np.full(batch_size, 1.0 / n), n, n)
+
+    @property
+    def update_rows(self) -> UpdateKernel:
+        """What checks an update and writes it, in one compiled call."""
+        return partial(writing.update_codes, self._stored)
+
+    def sample_rows(
+        self, batch_size: int, rows: Array, layout: Int64, blocks: Array, block: int, beta: float, n_issued: int,
+        discount: float,
+    ) -> int:  # fmt: skip
+        """Draw uniformly and hand out the rows, in one compiled call."""
+        n_new: int = drawing.sample_uniform(
+            self._n_valid, self._source.random(batch_size),
+            rows, layout, blocks, block, beta, n_issued, discount,
+        )  # fmt: skip
+        return n_new
 
     def law(self, n_samplings: int) -> Float64:
         """Return the chance of each slot in one draw, float64[capacity]."""

@@ -6,7 +6,7 @@ slots; the replay around it turns transitions into slots and priorities into cod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -128,6 +128,32 @@ class Sampler(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
+        ...
+
+
+UpdateKernel: TypeAlias = Callable[..., tuple[int, int, int, float, int, int]]
+"""Checks an update of priorities and perhaps writes it: `_kernels.update.check` and its kin."""
+
+
+@runtime_checkable
+class RowDrawer(Protocol):
+    """A sampler that draws and hands out the rows in one compiled call: a shortcut, the same results."""
+
+    def sample_rows(
+        self, batch_size: int, rows: Array, layout: Int64, blocks: Array, block: int, beta: float, n_issued: int,
+        discount: float,
+    ) -> int:  # fmt: skip
+        """Draw as `Sampler.sample`; what comes with it is of `_kernels.sample.sample_tree`, and so is the result."""
+        ...
+
+
+@runtime_checkable
+class RowWriter(Protocol):
+    """A sampler whose updates are checked and written in one compiled call: a shortcut, the same results."""
+
+    @property
+    def update_rows(self) -> UpdateKernel:
+        """What checks an update and writes it to this sampler."""
         ...
 
 

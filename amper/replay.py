@@ -1,29 +1,24 @@
-"""The replay buffer: storage, a sampler, and the rules between them.
-
-One file, longer than most: half of it is the docstrings of the public face, which belong together.
-"""
+"""The replay buffer: storage, a sampler, and the rules between them."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from amper import checks, samplers
+from amper._kernels.sample import gather
+from amper._kernels.update import check
+from amper.config import ReplayConfig
 from amper.fixedpoint import PriorityEncoder
-from amper.protocols import Int64, Sink, TraceHeader
-from amper.state import flatten, read_npz, unflatten, write_npz
+from amper.protocols import Int64, Sink
+from amper.saving import Saved
 from amper.storage import RowStorage, fields_of_env, parse_fields
 
-FORMAT_VERSION = 1
 
-
-class ReplayBuffer:
+class ReplayBuffer(Saved):
     """A ring of transitions, sampled by priority.
 
     Not thread-safe.
@@ -95,55 +90,29 @@ class ReplayBuffer:
         sink: Sink | None = None,
         threads: bool = False,
     ) -> None:
-        self._capacity = checks.whole("capacity", capacity, at_least=1)
-        alpha = checks.number("alpha", alpha, 0.0, math.inf)
-        self._beta = checks.number("beta", beta, 0.0, math.inf)
-        eps = checks.number("eps", eps, 0.0, math.inf)
-        self._discount = checks.number("discount", discount, 0.0, 1.0)
-        self._n_envs = checks.whole("n_envs", n_envs, at_least=1)
-        if self._n_envs > self._capacity:
-            raise ValueError(f"n_envs must be at most the capacity {self._capacity}, got {n_envs!r}")
-        checks.only("n_step", n_step, 1, "store one-step transitions")
-        checks.only("storage", storage, "memory", "keep the rows in memory")
-        checks.only("threads", threads, False, "guard calls from several threads by a lock of your own")
-        if seed is not None:
-            seed = checks.whole("seed", seed, at_least=0)
+        config = ReplayConfig(
+            capacity=capacity, alpha=alpha, beta=beta, eps=eps, n_envs=n_envs, n_step=n_step, discount=discount,
+            seed=seed, storage=storage, threads=threads,
+        )  # fmt: skip
         parsed = parse_fields(fields)
         checks.terminated(parsed)
+        self._capacity, self._n_envs = config.capacity, config.n_envs
+        self._beta, self._discount = config.beta, config.discount
         self._sampler_name = sampler
-        self._sampler = samplers.make_from(sampler, self._capacity, seed, sampler_options or {})
-        self._encoder = PriorityEncoder(self._sampler.format, alpha, eps)
+        self._adopt(samplers.make_from(sampler, config.capacity, config.seed, sampler_options or {}))
+        self._encoder = PriorityEncoder(self._sampler.format, config.alpha, config.eps)
         self._fields = parsed
-        self._storage = RowStorage(self._capacity, parsed)
+        self._storage = RowStorage(config.capacity, parsed)
         self._config: dict[str, Any] = {
-            "capacity": self._capacity,
+            **config.to_dict(),
             "fields": {f.name: {"shape": list(f.shape), "dtype": f.dtype.str} for f in parsed},
             "sampler": sampler, "sampler_options": dict(self._sampler.options),
-            "alpha": alpha, "beta": self._beta, "eps": eps,
-            "n_envs": self._n_envs, "discount": self._discount, "seed": seed,
         }  # fmt: skip
         self._n_issued = 0
-        self._flags = np.zeros(self._capacity, np.uint8)
         self._stats = {"stale_updates": 0, "never_sampled": 0}
         self._sink: Sink | None = None
         if sink is not None:
             self._attach(sink)
-
-    def _attach(self, sink: Sink) -> None:
-        """Record in `sink` from here on, beginning with what is stored."""
-        checks.sink(sink)
-        sink.begin(
-            TraceHeader(
-                n_rows=self._capacity, row_bytes=self._storage.row_bytes, bits=self._sampler.format.bits,
-                sampler=self._sampler_name, options=self._sampler.options, seed=self._config["seed"],
-                source="ReplayBuffer",
-            )
-        )  # fmt: skip
-        codes = self._sampler.codes
-        stored = np.flatnonzero(codes)
-        if len(stored):
-            sink.record_insert(stored, codes[stored])
-        self._sink = sink
 
     @classmethod
     def for_env(cls, env: Any, capacity: int, **options: Any) -> ReplayBuffer:
@@ -186,7 +155,7 @@ class ReplayBuffer:
         sampled once; unsampled: those stored now that were not sampled yet. redraws, fallbacks: of AMPER's
         candidate sets.
         """
-        unsampled = len(self) - int(np.count_nonzero(self._flags))
+        unsampled = len(self) - self._storage.n_sampled
         counted = {"saturated": self._encoder.n_saturated, "rescales": self._encoder.n_rescales}
         return {**counted, **self._stats, "unsampled": unsampled, **self._sampler.stats}
 
@@ -212,6 +181,10 @@ class ReplayBuffer:
             If columns are missing, unknown, of unequal length, of the wrong shape or not convertible; if a
             priority is negative or not finite; if k exceeds the capacity. Nothing is stored then.
         """
+        if priorities is None and self._n_envs == 1:
+            row = self._storage.as_row(columns)
+            if row is not None:
+                return self._add_row(row)
         k, rows = checks.columns(self._storage.fields, columns)
         if self._n_envs > 1 and k != self._n_envs:
             raise ValueError(f"columns must have n_envs={self._n_envs} rows, one an environment, got {k}")
@@ -228,15 +201,26 @@ class ReplayBuffer:
             self._grow(float(raw.max()))
             codes = self._encoder.encode(raw)
         place, slots = self._places(first, k)
-        if first + k > self._capacity:
-            old = self._flags[place] if first >= self._capacity else self._flags[: first + k - self._capacity]
-            self._stats["never_sampled"] += len(old) - int(np.count_nonzero(old))
-        self._flags[place] = 0
-        self._storage.write(place, rows)
+        self._stats["never_sampled"] += max(0, min(k, first + k - self._capacity)) - self._storage.write(place, rows)
         self._n_issued += k
         stored = self._sampler.insert(slots, codes, at_maximum=priorities is None)
         if self._sink is not None:
             self._sink.record_insert(slots, stored, at_maximum=priorities is None)
+        return ids
+
+    def _add_row(self, row: tuple[Any, ...]) -> Int64:
+        """Store one transition whose values need no conversion: `add` without its detours."""
+        first = self._n_issued
+        slot = first % self._capacity
+        was_sampled = self._storage.write_row(slot, row)
+        if first >= self._capacity:
+            self._stats["never_sampled"] += 1 - was_sampled
+        self._n_issued = first + 1
+        ids, slots = np.empty(1, np.int64), np.empty(1, np.int64)
+        ids[0], slots[0] = first, slot
+        stored = self._sampler.insert(slots, self._encoder.defaults(1), at_maximum=True)
+        if self._sink is not None:
+            self._sink.record_insert(slots, stored, at_maximum=True)
         return ids
 
     def _places(self, first: int, k: int) -> tuple[Int64 | slice, Int64]:
@@ -283,20 +267,22 @@ class ReplayBuffer:
         values = checks.floats("priorities", priorities)
         if len(ids) != len(values):
             raise ValueError(f"priorities must have one value an index, {len(ids)}, got {len(values)}")
-        (status, at, largest, n_stale), slots, codes = self._encoder.update(ids, values, self._n_issued, self._flags)
+        kernel = check if self._writer is None else self._writer.update_rows
+        n, capacity = self._n_issued, self._capacity
+        status, at, n_live, largest, n_stale = self._encoder.update(ids, values, n, capacity, kernel)
         if status == checks.GROW:
             self._grow(largest)
-            (status, at, largest, n_stale), slots, codes = self._encoder.update(
-                ids, values, self._n_issued, self._flags
-            )
+            status, at, n_live, largest, n_stale = self._encoder.update(ids, values, n, capacity, kernel)
         if status != checks.DONE:
-            checks.raise_update(status, at, ids, values, self._n_issued)
+            checks.raise_update(status, at, ids, values, n)
         self._stats["stale_updates"] += n_stale
-        if len(slots):
-            self._sampler.update(slots, codes)
+        if n_live and (self._writer is None or self._sink is not None):
+            slots, codes = self._encoder.written(len(ids), n_live)
+            if self._writer is None:
+                self._sampler.update(slots, codes)
             if self._sink is not None:
                 self._sink.record_update(slots, codes)
-        return len(slots)
+        return n_live
 
     def sample(self, batch_size: int, beta: float | None = None) -> dict[str, Any]:
         """Draw transitions, with replacement.
@@ -322,19 +308,24 @@ class ReplayBuffer:
         """
         if batch_size.__class__ is not int or batch_size < 1:
             batch_size = checks.whole("batch_size", batch_size, at_least=1)
-        beta = self._beta if beta is None else checks.number("beta", beta, 0.0, math.inf)
+        if beta is None:
+            beta = self._beta
+        elif beta.__class__ is not float or not 0.0 <= beta < math.inf:
+            beta = checks.number("beta", beta, 0.0, math.inf)
         if self._n_issued == 0:
             raise ValueError("sample must follow an add, got an empty buffer")
-        draw = self._sampler.sample(batch_size)
-        batch, ids, weights, ends = self._storage.gather(
-            draw.slots, draw.probabilities, beta, self._n_issued, self._flags, self._discount
-        )
-        batch["indices"], batch["weights"] = ids, weights
-        if ends is not None:
-            batch["discount"] = ends
-        if self._sink is not None:
-            self._sink.record_sample(draw)
-        return batch
+        pool = self._storage.pool(batch_size)
+        block = pool.take()
+        place = self._storage.rows, pool.layout, pool.blocks, block, beta, self._n_issued, self._discount
+        if self._drawer is not None and self._sink is None:
+            n_new = self._drawer.sample_rows(batch_size, *place)
+        else:
+            draw = self._sampler.sample(batch_size)
+            n_new = gather(draw.slots, draw.probabilities, *place)
+            if self._sink is not None:
+                self._sink.record_sample(draw)
+        self._storage.n_sampled += n_new
+        return pool.batch(block)
 
     def end_episode(self, env: int | None = None) -> Int64:
         """Flush the pending steps of a stream cut without a flag; one-step transitions leave none.
@@ -347,77 +338,3 @@ class ReplayBuffer:
         if env is not None and not 0 <= checks.whole("env", env, at_least=0) < self._n_envs:
             raise IndexError(f"env must be below n_envs={self._n_envs}, got {env!r}")
         return np.empty(0, np.int64)
-
-    # -- state --------------------------------------------------------------------------------------
-    def state_dict(self) -> dict[str, Any]:
-        """Return a copy of everything that makes the next calls repeat exactly."""
-        return {
-            "config": json.loads(json.dumps(self._config)),
-            "n_issued": self._n_issued, "stats": dict(self._stats), "flags": self._flags.copy(),
-            "encoder": self._encoder.state_dict(), "storage": self._storage.state_dict(),
-            "sampler": self._sampler.state_dict(),
-        }  # fmt: skip
-
-    def load_state_dict(self, d: Mapping[str, Any]) -> None:
-        """Continue from `state_dict()` of a buffer constructed alike.
-
-        Raises
-        ------
-        ValueError
-            If the state is of another configuration, or not a state; or if a sink records this buffer, whose
-            trace could not follow. Nothing is changed then.
-        """
-        if self._sink is not None:
-            raise ValueError("sink must be absent to load a state; pass it to ReplayBuffer.load instead")
-        checks.same_config(json.loads(json.dumps(self._config)), d)
-        checks.same_layout("d", self.state_dict(), d)
-        # Into new parts first: a state that turns out broken leaves this buffer as it is.
-        options, seed = self._config["sampler_options"], self._config["seed"]
-        sampler = samplers.make_from(self._sampler_name, self._capacity, seed, options)
-        encoder = PriorityEncoder(sampler.format, self._encoder.alpha, self._encoder.eps)
-        storage = RowStorage(self._capacity, self._fields)
-        try:
-            sampler.load_state_dict(d["sampler"])
-            encoder.load_state_dict(d["encoder"])
-            storage.load_state_dict(d["storage"])
-            checks.stored(sampler.codes, d["n_issued"], d["flags"])
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"d must be the state of a buffer, got a broken one: {error}") from error
-        self._n_issued, self._stats, self._flags = d["n_issued"], dict(d["stats"]), d["flags"].copy()
-        self._sampler, self._encoder, self._storage = sampler, encoder, storage
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the whole buffer as one .npz: temporary file first, then renamed into place."""
-        values, arrays = flatten(self.state_dict())
-        write_npz(Path(path), json.dumps({"version": FORMAT_VERSION, "kind": "replay", **values}), arrays)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], *, sink: Sink | None = None) -> ReplayBuffer:
-        """Return the buffer that `save` wrote; its next samples are those it would have drawn.
-
-        Raises
-        ------
-        ValueError
-            If the file is no replay, or of a newer format.
-        FileNotFoundError
-            If there is no such file.
-        """
-        header, arrays = read_npz(Path(path), "a replay written by ReplayBuffer.save", FORMAT_VERSION)
-        if header.get("kind") != "replay":
-            raise ValueError(f"path must name a replay written by ReplayBuffer.save, got {str(path)!r}")
-        try:
-            d = unflatten(header, arrays)
-            config = dict(d["config"])
-            buffer = cls(config.pop("capacity"), config.pop("fields"), **config)
-            buffer.load_state_dict(d)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(
-                f"path must name a replay written by ReplayBuffer.save, got {str(path)!r}: {error}"
-            ) from error
-        if sink is not None:
-            buffer._attach(sink)
-        return buffer
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the sink behind: a copy of a buffer records nothing."""
-        return {**self.__dict__, "_sink": None}

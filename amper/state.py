@@ -72,18 +72,20 @@ def write_npz(path: Path, header: str, arrays: dict[str, Array]) -> None:
         raise
 
 
-def read_npz(path: Path, what: str, version: int) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Read what `write_npz` wrote; ValueError names `what` the file must be."""
+def read_npz(path: Path, what: str, version: int, kind: str | None = None) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Read what `write_npz` wrote, with `kind` in its header; ValueError names `what` the file must be."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
         header = json.loads(arrays.pop("header").tobytes().decode())
-        found = header["version"]
+        found, found_kind = header["version"], header.get("kind")
     except (FileNotFoundError, MemoryError):
         raise
     except Exception as error:  # a damaged archive raises whatever its decoders raise
         reason = f"{type(error).__name__} while reading"
         raise ValueError(f"path must name {what}, got {str(path)!r}: {reason}") from error
+    if found_kind != kind:
+        raise ValueError(f"path must name {what}, got {str(path)!r}: kind {found_kind!r}")
     if found.__class__ is not int or found < 1:
         raise ValueError(f"path must name {what}, got {str(path)!r}: version {found!r}")
     if found > version:

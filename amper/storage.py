@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from amper._kernels.storage import gather
-from amper.protocols import Array, Float32, Float64, Int64
+from amper.protocols import Array, Int64
 
 RESERVED = ("indices", "weights", "priorities", "discount", "mask")
 _KINDS = "biuf"
+_VIEWS = ("_records", "_views", "_flags", "_pools")
+_POOLS, _POOL_BLOCKS, _POOL_BYTES = 4, 16, 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,82 @@ def fields_of_env(env: Any) -> dict[str, dict[str, Any]]:
     }
 
 
+def _scalars(field: Field) -> tuple[frozenset[type], Any, Any]:
+    """Return the classes of single values a column takes as they are, and between which limits."""
+    if field.shape:
+        return frozenset(), 0, 0
+    if field.dtype.kind == "b":
+        return frozenset({bool, np.bool_}), False, True
+    if field.dtype.kind == "f":
+        largest = float(np.finfo(field.dtype).max)
+        return frozenset({float, np.float64, np.float32, np.float16}), -largest, largest
+    limits = np.iinfo(field.dtype)
+    integers = frozenset({int, *(np.dtype(code).type for code in np.typecodes["AllInteger"])})
+    return integers, int(limits.min), int(limits.max)
+
+
+class BatchPool:
+    """Room for the next batches of one size: a view of memory at hand costs a third of a new array.
+
+    At most 16 batches, in at most 256 KB, share one piece of memory, which lives as long as any of them.
+
+    Parameters
+    ----------
+    layout : int64[3 + f, 3]
+        As in `_kernels.sample`; where things begin in a block is filled in.
+    fields : tuple of Field
+    batch_size : int
+    """
+
+    def __init__(self, layout: Int64, fields: tuple[Field, ...], batch_size: int) -> None:
+        b = batch_size
+        self.layout = layout.copy()
+        columns: list[tuple[str, tuple[int, ...], Any]] = [(f.name, (b, *f.shape), f.dtype) for f in fields]
+        columns += [("indices", (b,), np.dtype(np.int64)), ("weights", (b,), np.dtype(np.float32))]
+        if layout[2, 1] >= 0:
+            columns.append(("discount", (b,), np.dtype(np.float32)))
+        begins, end = [], 0
+        for _, shape, dtype in columns:
+            begins.append(end)
+            end += -(-math.prod(shape) * dtype.itemsize // 16) * 16
+        self.layout[3:, 2] = begins[: len(fields)]
+        self.layout[0, : len(columns) - len(fields)] = begins[len(fields) :]
+        self.layout[1, :2] = end, end + 8 * b  # slots and probabilities, which nobody is handed
+        end += 16 * b
+        self._size = n_blocks, n_bytes = max(1, min(_POOL_BLOCKS, _POOL_BYTES // end)), end
+        self._arrays = [
+            (name, (n_blocks, *shape), dtype, begin, (n_bytes, *_strides(shape, dtype)))
+            for (name, shape, dtype), begin in zip(columns, begins, strict=True)
+        ]
+        self._left = 0
+        self.blocks: Array = np.empty((0, 0), np.uint8)
+        self._columns: list[tuple[str, Array]] = []
+
+    def take(self) -> int:
+        """Return the number of a block nobody has yet."""
+        if self._left == 0:
+            # New memory: the callers keep the old.
+            self.blocks = blocks = np.empty(self._size, np.uint8)
+            self._columns = [
+                (name, np.ndarray(shape, dtype, blocks, begin, strides))
+                for name, shape, dtype, begin, strides in self._arrays
+            ]
+            self._left = self._size[0]
+        self._left -= 1
+        return self._left
+
+    def batch(self, block: int) -> dict[str, Array]:
+        """Return a block's columns."""
+        return {name: column[block] for name, column in self._columns}
+
+
+def _strides(shape: tuple[int, ...], dtype: np.dtype[Any]) -> list[int]:
+    """Return the strides of a contiguous array."""
+    return [math.prod(shape[axis + 1 :]) * dtype.itemsize for axis in range(len(shape))]
+
+
 class RowStorage:
-    """Rows in memory.
+    """Rows in memory, and for each whether it was sampled since it was written.
 
     Parameters
     ----------
@@ -104,6 +180,15 @@ class RowStorage:
         Rows.
     fields : tuple of Field
         Columns, in the order they are handed out.
+
+    Attributes
+    ----------
+    rows : uint8[capacity, stride]
+        The rows as the kernels see them, `_kernels.sample`.
+    row_bytes : int
+        Bytes of one transition, rounded up to 8.
+    n_sampled : int
+        Rows sampled since they were written.
     """
 
     def __init__(self, capacity: int, fields: tuple[Field, ...]) -> None:
@@ -114,73 +199,105 @@ class RowStorage:
             offsets[field.name] = end
             end += field.n_bytes
         self.row_bytes = -(-end // 8) * 8
-        self._rows = np.zeros((capacity, self.row_bytes), np.uint8)
+        # The flag shares the row's cache line: an array of flags would miss once more a draw.
+        self._flag_at, stride = end, -(-(end + 1) // 8) * 8
+        self.rows = np.zeros((capacity, stride), np.uint8)
         self._offsets = offsets
-        self._views = self._make_views()
-        self._layout = np.array([(offsets[f.name], f.n_bytes, 0) for f in fields], np.int64)
-        self._terminated_at = offsets.get("terminated", -1)
-        self._plans: dict[int, tuple[Int64, int, list[tuple[str, tuple[int, ...], np.dtype[Any], int]]]] = {}
+        self._make_views()
+        self.n_sampled = 0
+        self._takes = [(f.name, f.dtype, f.shape, *_scalars(f)) for f in fields]
+        flags = [(0, 0, 0), (0, 0, 0), (end, offsets.get("terminated", -1), 0)]
+        self._layout = np.array([*flags, *((offsets[f.name], f.n_bytes, 0) for f in fields)], np.int64)
+        self._pools: dict[int, BatchPool] = {}
 
-    def _make_views(self) -> dict[str, Array]:
-        """Return each column as a strided view of the rows."""
+    def _make_views(self) -> None:
+        """Make the rows as records, each column as a strided view of them, and the flags."""
         record = np.dtype(
             {
                 "names": list(self.fields),
                 "formats": [(f.dtype, f.shape) for f in self.fields.values()],
                 "offsets": [self._offsets[name] for name in self.fields],
-                "itemsize": self.row_bytes,
+                "itemsize": self.rows.shape[1],
             }
         )
-        records = self._rows.reshape(-1).view(record)
-        return {name: records[name] for name in self.fields}
+        self._records = self.rows.reshape(-1).view(record)
+        self._views = {name: self._records[name] for name in self.fields}
+        self._flags = self.rows[:, self._flag_at]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the views behind: a copy must see its own rows."""
-        return {name: value for name, value in self.__dict__.items() if name != "_views"}
+        return {name: value for name, value in self.__dict__.items() if name not in _VIEWS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._views = self._make_views()
+        self._pools = {}
+        self._make_views()
 
-    def write(self, slots: Int64 | slice, columns: Mapping[str, Array]) -> None:
-        """Write columns of k rows each, already checked, to `slots`."""
+    def as_row(self, columns: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """Return one transition, its values in order, if each is of its column's shape and type; else None."""
+        if len(columns) != len(self._takes):
+            return None
+        row = []
+        for name, dtype, shape, classes, low, high in self._takes:
+            value = columns.get(name)
+            if value.__class__ is np.ndarray:
+                if value.dtype is not dtype or value.shape != shape:
+                    return None
+            elif value.__class__ not in classes or not low <= value <= high:
+                return None
+            row.append(value)
+        return tuple(row)
+
+    def write_row(self, slot: int, row: tuple[Any, ...]) -> int:
+        """Write what `as_row` returned to `slot`; return 1 if what it overwrites had been sampled, else 0."""
+        self._records[slot] = row
+        if not self._flags[slot]:
+            return 0
+        self._flags[slot] = 0
+        self.n_sampled -= 1
+        return 1
+
+    def write(self, slots: Int64 | slice, columns: Mapping[str, Array]) -> int:
+        """Write columns of k rows each, already checked; return how many rows overwritten had been sampled."""
         for name, view in self._views.items():
             view[slots] = columns[name]
+        n_sampled = int(np.count_nonzero(self._flags[slots]))
+        self._flags[slots] = 0
+        self.n_sampled -= n_sampled
+        return n_sampled
 
     def read(self, slots: Int64) -> dict[str, Array]:
         """Return columns of `slots`, without marking anything as sampled."""
         return {name: view[slots] for name, view in self._views.items()}
 
-    def gather(
-        self, slots: Int64, probabilities: Float64, beta: float, n_issued: int, flags: Array, discount: float
-    ) -> tuple[dict[str, Array], Int64, Float32, Float32 | None]:
-        """Return fresh columns, ids, importance weights and discounts of `slots`; mark them in `flags`."""
-        b = len(slots)
-        layout, n_bytes, columns = self._plan(b)
-        out = np.empty(n_bytes, np.uint8)
-        ids, weights, ends = np.empty(b, np.int64), np.empty(b, np.float32), np.empty(b, np.float32)
-        gather(
-            self._rows, layout, slots, probabilities, beta, n_issued, flags,
-            self._terminated_at, np.float32(discount), out, ids, weights, ends,
-        )  # fmt: skip
-        batch = {name: np.ndarray(shape, dtype, out, begin) for name, shape, dtype, begin in columns}
-        return batch, ids, weights, ends if self._terminated_at >= 0 else None
+    def pool(self, batch_size: int) -> BatchPool:
+        """Return room for batches of a size."""
+        return self._pools.get(batch_size) or self._new_pool(batch_size)
 
-    def _plan(self, b: int) -> tuple[Int64, int, list[tuple[str, tuple[int, ...], np.dtype[Any], int]]]:
-        """Return where each column of a batch of `b` goes in one buffer, each block on a 16-byte boundary."""
-        if b not in self._plans:
-            layout, columns, end = self._layout.copy(), [], 0
-            for row, field in zip(layout, self.fields.values(), strict=True):
-                row[2] = end
-                columns.append((field.name, (b, *field.shape), field.dtype, end))
-                end += -(-b * field.n_bytes // 16) * 16
-            self._plans = {b: (layout, end, columns)}
-        return self._plans[b]
+    def _new_pool(self, batch_size: int) -> BatchPool:
+        if len(self._pools) >= _POOLS:
+            self._pools.clear()
+        self._pools[batch_size] = pool = BatchPool(self._layout, tuple(self.fields.values()), batch_size)
+        return pool
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory held, the columns included."""
+        return self.rows.nbytes
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows."""
-        return {"rows": self._rows.copy()}
+        """Return the rows, flags included."""
+        return {"rows": self.rows.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`."""
-        self._rows[...] = state["rows"]
+        """Continue from `state`.
+
+        Raises
+        ------
+        ValueError
+            If a flag is neither 0 nor 1.
+        """
+        self.rows[...] = state["rows"]
+        if self._flags.max(initial=0) > 1:
+            raise ValueError(f"flags of rows must be 0 or 1, got {self._flags.max()}")
+        self.n_sampled = int(np.count_nonzero(self._flags))

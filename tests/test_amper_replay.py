@@ -520,7 +520,7 @@ BROKEN = [
     ("n_issued", 3),
     ("stats", None),
     ("config", None),
-    ("flags", np.full(16, 7, np.uint8)),
+    ("storage", {"rows": np.full((16, 32), 7, np.uint8)}),
 ]
 
 

@@ -1,0 +1,135 @@
+"""A replay's parts, how they are recorded, and how they are kept: as a state, as a file, as a copy."""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amper import checks, samplers
+from amper.fixedpoint import PriorityEncoder
+from amper.protocols import RowDrawer, RowWriter, Sampler, Sink, TraceHeader
+from amper.state import flatten, read_npz, unflatten, write_npz
+from amper.storage import Field, RowStorage
+
+FORMAT_VERSION = 2
+
+
+class Saved(ABC):
+    """What `ReplayBuffer` consists of; recording, saving and loading it."""
+
+    _capacity: int
+    _fields: tuple[Field, ...]
+    _config: dict[str, Any]
+    _sampler_name: str
+    _sampler: Sampler
+    _drawer: RowDrawer | None
+    _writer: RowWriter | None
+    _encoder: PriorityEncoder
+    _storage: RowStorage
+    _n_issued: int
+    _stats: dict[str, int]
+    _sink: Sink | None
+
+    @abstractmethod
+    def __init__(self, capacity: int, fields: Mapping[str, Mapping[str, Any]], **options: Any) -> None:
+        """Construct the parts."""
+
+    def _adopt(self, sampler: Sampler) -> None:
+        """Take `sampler`, and the shortcuts it has."""
+        self._sampler = sampler
+        self._drawer = sampler if isinstance(sampler, RowDrawer) else None
+        self._writer = sampler if isinstance(sampler, RowWriter) else None
+
+    def _attach(self, sink: Sink) -> None:
+        """Record in `sink` from here on, beginning with what is stored."""
+        checks.sink(sink)
+        sink.begin(
+            TraceHeader(
+                n_rows=self._capacity, row_bytes=self._storage.row_bytes, bits=self._sampler.format.bits,
+                sampler=self._sampler_name, options=self._sampler.options, seed=self._config["seed"],
+                source="ReplayBuffer",
+            )
+        )  # fmt: skip
+        codes = self._sampler.codes
+        stored = np.flatnonzero(codes)
+        if len(stored):
+            sink.record_insert(stored, codes[stored])
+        self._sink = sink
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of everything that makes the next calls repeat exactly."""
+        return {
+            "config": json.loads(json.dumps(self._config)),
+            "n_issued": self._n_issued, "stats": dict(self._stats),
+            "encoder": self._encoder.state_dict(), "storage": self._storage.state_dict(),
+            "sampler": self._sampler.state_dict(),
+        }  # fmt: skip
+
+    def load_state_dict(self, d: Mapping[str, Any]) -> None:
+        """Continue from `state_dict()` of a buffer constructed alike.
+
+        Raises
+        ------
+        ValueError
+            If the state is of another configuration, or not a state; or if a sink records this buffer, whose
+            trace could not follow. Nothing is changed then.
+        """
+        if self._sink is not None:
+            raise ValueError("sink must be absent to load a state; pass it to ReplayBuffer.load instead")
+        checks.same_config(json.loads(json.dumps(self._config)), d)
+        checks.same_layout("d", self.state_dict(), d)
+        # Into new parts first: a state that turns out broken leaves this buffer as it is.
+        options, seed = self._config["sampler_options"], self._config["seed"]
+        sampler = samplers.make_from(self._sampler_name, self._capacity, seed, options)
+        encoder = PriorityEncoder(sampler.format, self._encoder.alpha, self._encoder.eps)
+        storage = RowStorage(self._capacity, self._fields)
+        try:
+            sampler.load_state_dict(d["sampler"])
+            encoder.load_state_dict(d["encoder"])
+            storage.load_state_dict(d["storage"])
+            checks.stored(sampler.codes, d["n_issued"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"d must be the state of a buffer, got a broken one: {error}") from error
+        self._n_issued, self._stats = d["n_issued"], dict(d["stats"])
+        self._encoder, self._storage = encoder, storage
+        self._adopt(sampler)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the whole buffer as one .npz: temporary file first, then renamed into place."""
+        values, arrays = flatten(self.state_dict())
+        write_npz(Path(path), json.dumps({"version": FORMAT_VERSION, "kind": "replay", **values}), arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, sink: Sink | None = None) -> Self:
+        """Return the buffer that `save` wrote; its next samples are those it would have drawn.
+
+        Raises
+        ------
+        ValueError
+            If the file is no replay, or of a newer format.
+        FileNotFoundError
+            If there is no such file.
+        """
+        header, arrays = read_npz(Path(path), "a replay written by ReplayBuffer.save", FORMAT_VERSION, "replay")
+        try:
+            d = unflatten(header, arrays)
+            config = dict(d["config"])
+            buffer = cls(config.pop("capacity"), config.pop("fields"), **config)
+            buffer.load_state_dict(d)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"path must name a replay written by ReplayBuffer.save, got {str(path)!r}: {error}"
+            ) from error
+        if sink is not None:
+            buffer._attach(sink)
+        return buffer
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the sink behind: a copy of a buffer records nothing."""
+        return {**self.__dict__, "_sink": None}
