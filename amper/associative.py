@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from amper import urng as uniform_sources
-from amper._kernels.candidates import group_queries, range_queries
+from amper._kernels.sample import gather, group_queries, range_queries, sample_ranges
+from amper._kernels.update import update_index
 from amper.candidates import MATCHES, CandidateSearch, aligned_full_scale, make_groups
 from amper.fixedpoint import FullScale, PriorityFormat, halve
-from amper.index import MAX_BITS, CodeCounts, CodeIndex
-from amper.protocols import Draw, Float64, Int64, UInt32
+from amper.index import COUNTED_BITS, CodeCounts, CodeIndex
+from amper.protocols import Array, Draw, Float64, Int64, UInt32, UpdateKernel, UpdateResult
 from amper.tcam import TcamSearch
 
 WEIGHTS = ("per", "csp", "none")
@@ -56,7 +57,7 @@ class AmperSampler:
         Uniform source.
     engine : {"auto", "index", "tcam"}
         Counts per code, or the bit-true scan; both find the same candidate set. "auto" takes the index where
-        it can: at most 16 bits, nearest in value, and not AMPER-k with `unique`.
+        it can: AMPER-fr always, AMPER-k nearest in value, with at most 16 bits and without `unique`.
 
     Raises
     ------
@@ -108,7 +109,7 @@ class AmperSampler:
             raise ValueError(f"v_max must be 'running' for amper-k, got {v_max!r}")
         if variant == "fr" and distance == "hamming":
             raise ValueError("distance must be 'value' for amper-fr, got 'hamming'; only amper-k searches for nearest")
-        indexable = bits <= MAX_BITS and distance == "value" and not (variant == "k" and unique)
+        indexable = distance == "value" and (variant == "fr" or (bits <= COUNTED_BITS and not unique))
         if engine == "index" and not indexable:
             raise ValueError(
                 f"engine must be 'tcam' or 'auto' for bits={bits}, distance={distance!r}, unique={unique}, got 'index'"
@@ -126,15 +127,21 @@ class AmperSampler:
         self._min_csp, self._max_redraws = min_csp, max_redraws
         self._source = uniform_sources.make(urng, seed)
         self._search: CandidateSearch = (
-            CodeIndex(capacity, bits)
+            CodeIndex(capacity, bits, self._part_bits())
             if indexable and engine != "tcam"
             else TcamSearch(capacity, bits, distance="hamming" if distance == "hamming" else "value", unique=unique)
         )
         self._largest = 0
         self._updated = CodeCounts(bits) if self._quantile is not None else None
         self._is_updated = np.zeros(capacity if self._updated else 0, bool)
-        self._full, self._edges = 0, np.empty(0)
+        self._v_max, self._full, self._edges, self._plan = -1, 0, np.empty(0), np.empty(0)
+        self._default = np.zeros(1, np.int64)
         m = self._groups.n_groups
+        self._n_keys = 2 * m
+        # What the kernels that do everything in one call work on, where they can.
+        index = self._search.arrays if isinstance(self._search, CodeIndex) else None
+        self._writes_into = index if self._updated is None else None
+        self._draws_from = index if variant == "fr" and weights == "per" and not unique else None
         self._queries = np.empty((m, 8), np.int64)
         self._rows = np.empty(((1 + max_redraws) * 2 * m, 8), np.int64)
 
@@ -156,7 +163,9 @@ class AmperSampler:
         self._forget(slots)
         if at_maximum:
             self._set_full_scale()
-            codes = np.full(len(slots), min(self._full - 1, self.format.top))
+            if self._default[0] != min(self._full - 1, self.format.top):
+                self._default = np.full(1, min(self._full - 1, self.format.top))
+            codes = self._default if len(slots) == 1 else np.repeat(self._default, len(slots))
         self._search.write(slots, codes)
         return codes
 
@@ -170,6 +179,16 @@ class AmperSampler:
             self._updated.add(codes)
             self._is_updated[slots] = True
         self._search.write(slots, codes)
+
+    @property
+    def update_rows(self) -> UpdateKernel | None:
+        """What checks an update and writes it in one compiled call, where the index answers the searches."""
+        return self._update_index if self._writes_into is not None else None
+
+    def _update_index(self, *update: Any) -> UpdateResult:
+        result: UpdateResult = update_index(*self._writes_into, *update)  # type: ignore[misc]  # not None
+        self._largest = max(self._largest, result[6])
+        return result
 
     def rescale(self, n_halvings: int) -> None:
         """Halve every stored code."""
@@ -188,17 +207,36 @@ class AmperSampler:
 
     def sample(self, batch_size: int) -> Draw:
         """Form the candidate set and draw from it, with replacement."""
-        n_csp, n_rows, n_redraws = self._form()
-        self.stats["redraws"] += n_redraws
-        uniforms = self._source.random(batch_size)
+        self._set_full_scale()
+        return self._draw(self._source.random(self._n_keys + batch_size), batch_size)
+
+    def sample_rows(
+        self, batch_size: int, rows: Array, layout: Int64, blocks: Array, block: int, beta: float, n_issued: int,
+        discount: float,
+    ) -> int:  # fmt: skip
+        """Form the candidate set, draw from it and hand out the rows: in one compiled call where that can be."""
+        self._set_full_scale()
+        uniforms = self._source.random(self._n_keys + batch_size)
+        if self._draws_from is not None:
+            n_new: int = sample_ranges(
+                *self._draws_from, uniforms, self._plan, rows, layout, blocks, block, beta, n_issued, discount
+            )
+            if n_new >= 0:
+                return n_new
+        draw = self._draw(uniforms, batch_size)  # from the start: it finds the same, and draws it anew
+        return int(gather(draw.slots, draw.probabilities, rows, layout, blocks, block, beta, n_issued, discount))
+
+    def _draw(self, uniforms: Float64, batch_size: int) -> Draw:
+        """Search by the first `uniforms`, drawn anew while the CSP is too small; draw from it by the others."""
         n_valid = self._search.n_valid
-        searches = self._rows[:n_rows]
+        n_csp, n_rows, n_redraws = self._form(uniforms[: self._n_keys])
+        self.stats["redraws"] += n_redraws
+        searches, uniforms = self._rows[:n_rows], uniforms[self._n_keys :]
         if n_csp < self._min_csp:
             self.stats["fallbacks"] += 1
             slots = self._search.draw_valid(uniforms)
             groups = np.full(batch_size, -1)
-            probabilities = self._probabilities(slots, 0)
-            return Draw(slots, probabilities, n_valid, n_csp, n_redraws, True, groups, searches)
+            return Draw(slots, self._probabilities(slots, 0), n_valid, n_csp, n_redraws, True, groups, searches)
         slots, groups = self._search.draw(n_csp, uniforms)
         return Draw(slots, self._probabilities(slots, n_csp), n_valid, n_csp, n_redraws, False, groups, searches)
 
@@ -208,9 +246,10 @@ class AmperSampler:
         The chance of each slot in one draw, free of the noise of drawn indices. Advances the uniform source,
         as sampling would; counts no stats. Samplings that fall back count as uniform.
         """
+        self._set_full_scale()
         total, n_fallbacks = self._search.new_tally(), 0
         for _ in range(n_samplings):
-            n_csp, _, _ = self._form()
+            n_csp, _, _ = self._form(self._source.random(self._n_keys))
             if n_csp < self._min_csp:
                 n_fallbacks += 1
             else:
@@ -221,7 +260,8 @@ class AmperSampler:
 
     def candidates(self) -> tuple[Int64, Int64]:
         """Form one candidate set; return its slots and groups as a multiset, int64[|CSP|] each."""
-        self._form()
+        self._set_full_scale()
+        self._form(self._source.random(self._n_keys))
         return self._search.members()
 
     def state_dict(self) -> dict[str, Any]:
@@ -243,16 +283,16 @@ class AmperSampler:
             self._updated.add(self._search.read(np.flatnonzero(self._is_updated)))
 
     # -- forming the candidate set ------------------------------------------------------------------
-    def _form(self) -> tuple[int, int, int]:
+    def _form(self, uniforms: Float64) -> tuple[int, int, int]:
         """Search until the CSP is large enough; return (|CSP|, rows of `_rows` used, redraws)."""
-        self._set_full_scale()
         used, n_csp, attempt = 0, 0, 0
         for attempt in range(1 + self._max_redraws):
-            uniforms = self._source.random(2 * self._groups.n_groups)
             n_rows, n_csp = self._attempt(uniforms, attempt, self._rows[used:])
             used += n_rows
             if n_csp >= self._min_csp:
                 break
+            if attempt < self._max_redraws:
+                uniforms = self._source.random(self._n_keys)
         return n_csp, used, attempt
 
     def _attempt(self, uniforms: Float64, attempt: int, rows: Int64) -> tuple[int, int]:
@@ -270,10 +310,17 @@ class AmperSampler:
         v_max = self._largest
         if self._updated is not None and self._updated.n:
             v_max = self._updated.quantile(self._quantile or 0.0)
-        full = aligned_full_scale(v_max, self._groups, self._lam, self.format.bits)
-        if full != self._full:
-            self._full = full
-            self._edges = self._groups.edges(full)
+        if v_max == self._v_max:
+            return
+        self._v_max = v_max
+        self._full = aligned_full_scale(v_max, self._groups, self._lam, self.format.bits)
+        self._edges = self._groups.edges(self._full)
+        settings = (self._match, self._groups.octave, self._quantile is not None, self._min_csp)
+        self._plan = np.array([self._full, self._lam, self.format.top, *settings, *self._edges])
+
+    def _part_bits(self) -> int:
+        """Return how finely the index cuts octaves of codes: about as finely as a search, whose width is relative."""
+        return min(max(math.ceil(-math.log2(2 * self._lam * self._groups.middle)), 3), 10)
 
     def _forget(self, slots: Int64) -> None:
         """Take the codes of `slots` out of the quantile of updated codes."""
@@ -318,5 +365,5 @@ def _parse_v_max(v_max: Any, bits: int) -> float | None:
     except ValueError:
         percent = math.nan
     _require("v_max", rule, v_max, 0 < percent <= 100)
-    _require("bits", f"be at most {MAX_BITS} where v_max is a quantile", bits, bits <= MAX_BITS)
+    _require("bits", f"be at most {COUNTED_BITS} where v_max is a quantile", bits, bits <= COUNTED_BITS)
     return percent / 100

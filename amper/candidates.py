@@ -113,6 +113,11 @@ class LinearGroups:
         """Width of the widest group, as a fraction of F."""
         return 1.0 / self.n_groups
 
+    @property
+    def middle(self) -> float:
+        """Width of a middling group, as a fraction of F."""
+        return self.widest
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OctaveGroups:
@@ -153,6 +158,11 @@ class OctaveGroups:
     def widest(self) -> float:
         """Width of the widest group, as a fraction of F."""
         return max(0.5 / self.n_parts, 0.5**self.n_octaves)
+
+    @property
+    def middle(self) -> float:
+        """Width of a middling group, as a fraction of F."""
+        return 0.5 / self.n_parts * 0.5 ** (self.n_octaves // 2)
 
 
 Groups = LinearGroups | OctaveGroups

@@ -135,7 +135,7 @@ class PriorityEncoder:
         b = len(ids)
         if b > self._written.shape[1]:
             self._written = np.empty((2, 2 * b), np.int64)
-        status, at, n_live, largest, n_stale, n_saturated = kernel(
+        status, at, n_live, largest, n_stale, n_saturated, _ = kernel(
             ids, priorities, n_issued, capacity, self.eps, self.alpha, self.scale,
             self._is_fixed, self._top, self._written,
         )  # fmt: skip

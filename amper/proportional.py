@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 
+from amper import memory
 from amper import urng as uniform_sources
 from amper._kernels import sample as drawing
 from amper._kernels import update as writing
 from amper.fixedpoint import FullScale, PriorityFormat, halve
-from amper.protocols import Array, Draw, Float64, Int64, UInt32, UpdateKernel
+from amper.protocols import Array, Draw, Float64, Int64, UInt32, UpdateResult
 
 _FAN_OUT, _ROOT, _FIRST_NODE = 16, 512, 65  # see `_kernels.update`
 _TOTAL, _LEVELS, _FIRST = 0, 1, 2
@@ -53,10 +53,10 @@ class SumTree:
         while n_children > _ROOT:
             n_children = -(-n_children // _FAN_OUT)
             sizes.insert(0, n_children)
-        self.nodes = np.zeros((_FIRST_NODE + sum(sizes), _FAN_OUT), np.int64)
+        self.nodes = memory.zeros((_FIRST_NODE + sum(sizes), _FAN_OUT), np.int64)
         self.nodes[0, _LEVELS] = len(sizes)
         self.nodes[0, _FIRST : _FIRST + len(sizes)] = np.cumsum([_FIRST_NODE, *sizes])[:-1]
-        self.padded: UInt32 = np.zeros(n_groups * _FAN_OUT, np.uint32)
+        self.padded: UInt32 = memory.zeros((n_groups * _FAN_OUT,), np.uint32)
         self._capacity = capacity
 
     @property
@@ -170,10 +170,10 @@ class ProportionalSampler(ExactSampler):
         """Write new codes."""
         self._tree.write(slots, codes)
 
-    @property
-    def update_rows(self) -> UpdateKernel:
-        """What checks an update and writes it, in one compiled call."""
-        return partial(writing.update_tree, self._tree.nodes, self._tree.padded)
+    def update_rows(self, *update: Any) -> UpdateResult:
+        """Check an update and write it, in one compiled call."""
+        result: UpdateResult = writing.update_tree(self._tree.nodes, self._tree.padded, *update)
+        return result
 
     def sample_rows(
         self, batch_size: int, rows: Array, layout: Int64, blocks: Array, block: int, beta: float, n_issued: int,
@@ -234,10 +234,10 @@ class UniformSampler(ExactSampler):
         slots = np.minimum((self._source.random(batch_size) * n).astype(np.int64), n - 1)
         return Draw(slots, np.full(batch_size, 1.0 / n), n, n)
 
-    @property
-    def update_rows(self) -> UpdateKernel:
-        """What checks an update and writes it, in one compiled call."""
-        return partial(writing.update_codes, self._stored)
+    def update_rows(self, *update: Any) -> UpdateResult:
+        """Check an update and write it, in one compiled call."""
+        result: UpdateResult = writing.update_codes(self._stored, *update)
+        return result
 
     def sample_rows(
         self, batch_size: int, rows: Array, layout: Int64, blocks: Array, block: int, beta: float, n_issued: int,

@@ -131,7 +131,8 @@ class Sampler(Protocol):
         ...
 
 
-UpdateKernel: TypeAlias = Callable[..., tuple[int, int, int, float, int, int]]
+UpdateResult: TypeAlias = tuple[int, int, int, float, int, int, int]
+UpdateKernel: TypeAlias = Callable[..., UpdateResult]
 """Checks an update of priorities and perhaps writes it: `_kernels.update.check` and its kin."""
 
 
@@ -152,8 +153,8 @@ class RowWriter(Protocol):
     """A sampler whose updates are checked and written in one compiled call: a shortcut, the same results."""
 
     @property
-    def update_rows(self) -> UpdateKernel:
-        """What checks an update and writes it to this sampler."""
+    def update_rows(self) -> UpdateKernel | None:
+        """What checks an update and writes it to this sampler; None where the way it is set up has no shortcut."""
         ...
 
 

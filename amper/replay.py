@@ -267,7 +267,7 @@ class ReplayBuffer(Saved):
         values = checks.floats("priorities", priorities)
         if len(ids) != len(values):
             raise ValueError(f"priorities must have one value an index, {len(ids)}, got {len(values)}")
-        kernel = check if self._writer is None else self._writer.update_rows
+        kernel = (self._writer and self._writer.update_rows) or check
         n, capacity = self._n_issued, self._capacity
         status, at, n_live, largest, n_stale = self._encoder.update(ids, values, n, capacity, kernel)
         if status == checks.GROW:

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Saved(ABC):
         """Take `sampler`, and the shortcuts it has."""
         self._sampler = sampler
         self._drawer = sampler if isinstance(sampler, RowDrawer) else None
-        self._writer = sampler if isinstance(sampler, RowWriter) else None
+        self._writer = sampler if isinstance(sampler, RowWriter) and sampler.update_rows is not None else None
 
     def _attach(self, sink: Sink) -> None:
         """Record in `sink` from here on, beginning with what is stored."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from amper import memory
 from amper.protocols import Array, Int64
 
 RESERVED = ("indices", "weights", "priorities", "discount", "mask")
@@ -201,7 +202,7 @@ class RowStorage:
         self.row_bytes = -(-end // 8) * 8
         # The flag shares the row's cache line: an array of flags would miss once more a draw.
         self._flag_at, stride = end, -(-(end + 1) // 8) * 8
-        self.rows = np.zeros((capacity, stride), np.uint8)
+        self.rows = memory.zeros((capacity, stride), np.uint8)
         self._offsets = offsets
         self._make_views()
         self.n_sampled = 0

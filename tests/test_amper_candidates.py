@@ -37,6 +37,23 @@ def test_the_index_and_the_bit_true_tcam_find_the_same_candidate_set(codes, samp
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.sampled_from([4, 8, 17, 20, 24, 32]), st.data())
+def test_codes_of_any_width_are_found_by_the_index_as_by_the_tcam(bits, data):
+    codes = data.draw(strategies.code_tables(max_rows=80, bits=bits))
+    _, options = data.draw(strategies.amper_options(variants=("fr",)))
+    options = {**options, "unique": data.draw(st.booleans()), "bits": bits, "lam": data.draw(st.floats(1e-4, 2.0))}
+    rewrites = [(np.arange(len(codes)), np.random.default_rng(0).permutation(codes))]
+    found = {}
+    for engine in ("index", "tcam"):
+        sampler, members = candidates("amper-fr", codes, rewrites, engine=engine, **options)
+        draw = sampler.sample(20)
+        found[engine] = [s for s, _ in members], draw.n_csp, draw.fallback, draw.searches.tolist()
+        allowed = np.unique(sampler._search.members()[0]) if not draw.fallback else np.arange(len(codes))
+        assert np.isin(draw.slots, allowed).all()
+    assert found["index"] == found["tcam"]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(strategies.code_tables(max_rows=60, bits=10), strategies.amper_options(), st.integers(0, 2**32 - 1))
 def test_the_candidate_set_follows_the_definition(codes, sampler, seed):
     name, options = sampler
@@ -104,15 +121,31 @@ def test_the_index_keeps_its_books_under_any_writes(capacity, writes):
     assert np.allclose(index.tallied(total), expected)
 
 
-def test_the_arena_of_the_index_does_not_grow_under_a_hundred_thousand_updates():
+@pytest.mark.parametrize("kind", ["spread", "few", "shrinking"])
+@pytest.mark.parametrize("capacity", [1, 37, 1000])
+def test_a_million_updates_stay_within_the_bound_on_memory(kind, capacity):
     rng = np.random.default_rng(0)
-    index = CodeIndex(1000, 16)
-    before = sum(a.nbytes for a in index.state_dict().values())
-    for _ in range(100):
-        slots = rng.integers(0, 1000, 1000)
-        index.write(slots, 1 + rng.integers(0, 65535, 1000) // rng.integers(1, 5000))
-    assert sum(a.nbytes for a in index.state_dict().values()) == before
-    assert index.n_valid == np.count_nonzero(index.codes)
+    index = CodeIndex(capacity, 16)
+    bound = 20 * capacity + 4 * 64 + 2**20
+    assert index.n_bytes <= bound
+    codes = np.zeros(capacity, np.int64)
+    for step in range(1000):
+        slots = rng.integers(0, capacity, 1000)
+        if kind == "spread":
+            new = 1 + rng.integers(0, 65_535, 1000) // rng.integers(1, 5000)
+        elif kind == "few":
+            new = rng.integers(1, 4, 1000) << int(rng.integers(0, 14))
+        else:
+            new = np.full(1000, 65_535 >> (step % 16))
+        index.write(slots, new)
+        codes[slots] = new
+        if step % 100 == 99:
+            assert np.array_equal(index.codes, codes)
+            rows = np.array([[0, 0, 1, 65_535, 0, 1, 0, 0]])
+            assert index.find_ranges(rows) == index.n_valid == np.count_nonzero(codes)
+            assert np.array_equal(np.sort(index.members()[0]), np.flatnonzero(codes))
+    assert index.n_bytes <= bound
+    assert index.code_sum == codes.sum()
 
 
 def test_octave_groups_tile_the_full_scale():

@@ -156,7 +156,7 @@ def test_a_quantile_full_scale_ignores_outliers_and_still_finds_them():
         ("amper-fr", {"match": "exact"}, "match must be one of 'radius', 'prefix', 'dithered', got 'exact'"),
         ("amper-fr", {"bits": 3}, "bits must be a whole number in 4..32, got 3"),
         ("amper-fr", {"bits": 33}, "bits must be a whole number in 4..32, got 33"),
-        ("amper-fr", {"bits": 20, "engine": "index"}, "engine must be 'tcam' or 'auto' for bits=20"),
+        ("amper-k", {"bits": 20, "engine": "index"}, "engine must be 'tcam' or 'auto' for bits=20"),
         ("amper-fr", {"distance": "hamming"}, "distance must be 'value' for amper-fr"),
         ("amper-k", {"distance": "cosine"}, "distance must be one of"),
         ("amper-fr", {"full_scale": -1.0}, "full_scale must be 'auto' or a positive finite number, got -1.0"),
@@ -191,6 +191,8 @@ DRAWN = [
     ("amper-fr", {}),
     ("amper-fr", {"engine": "tcam"}),
     ("amper-fr", {"unique": True, "lam": 2.0}),
+    ("amper-fr", {"lam": 0.01, "match": "radius"}),
+    ("amper-fr", {"bits": 24, "match": "radius"}),
     ("amper-k", {}),
     ("amper-k", {"engine": "tcam"}),
     ("amper-k", {"distance": "hamming"}),
@@ -201,14 +203,15 @@ DRAWN = [
 def test_draws_are_uniform_over_the_candidate_set(name, options):
     rng = np.random.default_rng(5)
     codes = rng.choice([20_000, 40_000, 40_001, 65_535], 60)  # few codes: many ties
-    sampler = filled(name, codes, n_groups=4, **{"lam": 0.5, **options})
-    n_csp, _, _ = sampler._form()
+    codes[:20] += rng.integers(-300, 1, 20)  # and some that share a bucket with codes beyond a search
+    sampler = filled(name, codes, n_groups=4, max_redraws=100, **{"lam": 0.5, "min_csp": 4, **options})
+    draw = sampler.sample(40_000)
     slots, groups = sampler._search.members()
+    n_csp = draw.n_csp
     assert len(slots) == n_csp > 3
-    drawn, drawn_groups = sampler._search.draw(n_csp, rng.random(40_000))
     expected = np.zeros(60 * 4)
     np.add.at(expected, slots * 4 + groups, 40_000 / n_csp)
-    found = np.bincount(drawn * 4 + drawn_groups, minlength=60 * 4)
+    found = np.bincount(draw.slots * 4 + draw.groups, minlength=60 * 4)
     assert not found[expected == 0].any()
     inside = expected > 0
     statistic = np.sum((found[inside] - expected[inside]) ** 2 / expected[inside])

@@ -125,6 +125,10 @@ def test_help_imports_nothing_heavy(arguments):
     assert json.loads(ran.stdout.splitlines()[-1]) == []
 
 
+#: Files that may be longer, and why: a kernel may call kernels of its own file only, and every call costs .5 us.
+LONGER = {"amper/_kernels/sample.py": 560}
+
+
 def test_no_source_file_grows_beyond_reading():
-    long = {str(p.relative_to(ROOT)): n for p in FILES if (n := len(p.read_text().splitlines())) > 430}
-    assert not long
+    lengths = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in FILES}
+    assert not {name: n for name, n in lengths.items() if n > LONGER.get(name, 430)}

@@ -7,7 +7,7 @@ Sum tree. A tree of fan-out 16 over integer masses. leaves uint32[n], n a multip
 of them, one cache line. nodes int64[65 + k, 16]:
 
 - row 0: the total; how many levels of nodes there are between the root and the groups; the row at which each of these
-  begins, the uppermost first;
+  begins, the uppermost first; its last entry holds nothing;
 - rows 1 to 32, read as one: the mass of each of the root's up to 512 children; rows 33 to 64: the sums before each of
   them, made once a write, so that a wide root saves levels at no cost;
 - every other row: a node. Its entry j is the sum of its first j children.
@@ -90,13 +90,15 @@ def _powers(x, exponent):
 
 @njit(cache=True, error_model="numpy")
 def _encode(masses, scale, top, codes):
-    # Round masses to codes, 1 .. top; return how many saturated.
-    saturated = 0
+    # Round masses to codes, 1 .. top; return how many saturated, and the largest.
+    saturated, largest = 0, 0
     for i in range(masses.shape[0]):
         code = np.floor(masses[i] / scale * top + 0.5)
         saturated += code > top
         codes[i] = np.int64(min(max(code, 1.0), float(top)))
-    return saturated
+    for i in range(masses.shape[0]):
+        largest = max(largest, codes[i])
+    return saturated, largest
 
 
 @njit(cache=True)
@@ -104,7 +106,7 @@ def encode(priorities, alpha, scale, top, codes):
     """Fill codes with priorities ** alpha as fractions of scale, 1 .. top; return how many saturated."""
     masses = priorities.copy()
     _powers(masses, alpha)
-    return _encode(masses, scale, top, codes)
+    return _encode(masses, scale, top, codes)[0]
 
 
 @njit(cache=True)
@@ -137,7 +139,7 @@ def _check(ids, priorities, n_issued, capacity, eps, alpha, scale, fixed, top, w
     slots, codes = written[0], written[1]
     if not _all_good(ids, priorities, n_issued):
         status, at = _first_bad(ids, priorities, n_issued)
-        return status, at, 0, 0.0, 0, 0
+        return status, at, 0, 0.0, 0, 0, 0
     # A hash set of the ids seen, four places an id, tells duplicates; last to first, for the last one counts.
     n_bits = 3
     while (1 << n_bits) < 4 * b:
@@ -164,13 +166,13 @@ def _check(ids, priorities, n_issued, capacity, eps, alpha, scale, fixed, top, w
         codes[free] = i
         largest = max(largest, priorities[i] + eps)
     if not fixed and largest**alpha > scale:
-        return 4, 0, 0, largest, 0, 0
+        return 4, 0, 0, largest, 0, 0, 0
     masses = np.empty(b - free)
     for i in range(free, b):
         masses[i - free] = priorities[codes[i]] + eps
     _powers(masses, alpha)
-    n_saturated = _encode(masses, scale, top, codes[free:b])
-    return 0, 0, b - free, largest, n_stale, n_saturated
+    n_saturated, largest_code = _encode(masses, scale, top, codes[free:b])
+    return 0, 0, b - free, largest, n_stale, n_saturated, largest_code
 
 
 @njit(cache=True)
@@ -204,6 +206,8 @@ def check(ids, priorities, n_issued, capacity, eps, alpha, scale, fixed, top, wr
         Largest priority kept, eps included.
     n_stale, n_saturated : int
         Entries skipped because their transition was overwritten; entries that saturated.
+    largest_code : int
+        Largest code kept.
     """
     return _check(ids, priorities, n_issued, capacity, eps, alpha, scale, fixed, top, written)
 
@@ -244,9 +248,15 @@ def write_tree(nodes, leaves, slots, masses):
     fan_out = nodes.shape[1]  # as a variable: the compiler makes vectors of the loop below, not sixteen steps
     levels = nodes[0, 1]
     root = nodes.reshape(-1)[16:528]
+    # All misses at once, not one at a time: of the leaves, and of the largest level of nodes, two lines each.
     touched = np.int64(0)
+    lowest = nodes[0, 1 + levels] if levels > 0 else 0
     for i in range(slots.shape[0]):
-        touched += np.int64(leaves[slots[i]])  # all misses at once, not one at a time
+        touched += np.int64(leaves[slots[i]])
+        if levels > 0:
+            node = lowest + (slots[i] >> 8)
+            touched += nodes[node, 0] + nodes[node, 8]
+    nodes[0, 15] = touched  # or the compiler would leave the loop out
     for i in range(slots.shape[0]):
         slot = slots[i]
         delta = np.int64(masses[i]) - np.int64(leaves[slot])
@@ -260,7 +270,6 @@ def write_tree(nodes, leaves, slots, masses):
                 node[j] += delta if j > child else 0
         root[index] += delta
     _sum_root(nodes)
-    return touched
 
 
 @njit(cache=True)
@@ -296,8 +305,8 @@ def update_tree(nodes, leaves, ids, priorities, n_issued, capacity, eps, alpha, 
 @njit(cache=True)
 def _parts(tables):
     # tables int32 holds, one after the other: 16 words read as int64[8] (valid slots, sum of codes, first free place
-    # of the arena, s, bits below the sixteen that are counted); the counts of valid slots by the first 8, 12, 16 of
-    # those bits; and of every bucket the count, where it begins, its room, and nothing.
+    # of the arena, s, bits below the sixteen that are counted; the last holds nothing); the counts of valid slots by
+    # the first 8, 12, 16 of those bits; and of every bucket the count, where it begins, its room, and nothing.
     return tables[:16].view(np.int64), tables[16:69904], tables[69904:].reshape((-1, 4))
 
 
@@ -332,59 +341,65 @@ def write_index(records, arena, tables, slots, codes):
     """Store codes (>= 1) in slots, in order."""
     meta, counts, buckets = _parts(tables)
     s, shift = meta[3], meta[4]
-    value = np.empty(1)
-    bits = value.view(np.int64)
+    cells, flat = records.reshape(-1), tables[69904:]  # read by unsigned places, which never count from the end
+    n = slots.shape[0]
+    down, bias = 52 - s, np.int64(1023) << s
+    values = np.empty(n + 1)  # as in `_bucket`; the last is for what stood there
+    bits = values.view(np.int64)
+    for i in range(n):
+        values[i] = codes[i]
     touched = np.int64(0)
-    for i in range(slots.shape[0]):
-        touched += np.int64(records[slots[i], 0])  # all misses at once, not one at a time
+    for i in range(n):
+        touched += np.int64(cells[np.uint64(2 * slots[i])])  # all misses at once, not one at a time
+    meta[7] = touched  # or the compiler would leave the loop out
     n_new, change = 0, np.int64(0)
-    for i in range(slots.shape[0]):
-        slot, code = slots[i], codes[i]
-        old = np.int64(records[slot, 0])
-        if old == code:
-            continue
+    for i in range(n):
+        code = codes[i]
+        cell = np.uint64(2 * slots[i])
+        old = np.int64(cells[cell])
         change += code - old
-        bucket = _bucket(code, s, value, bits)
-        key = code >> shift
-        counts[key >> 8] += 1
-        counts[256 + (key >> 4)] += 1
-        counts[4352 + key] += 1
+        bucket = np.uint64(4 * ((bits[i] >> down) - bias))
+        key = np.uint64(code >> shift)
+        counts[key >> np.uint64(8)] += 1
+        counts[np.uint64(256) + (key >> np.uint64(4))] += 1
+        counts[np.uint64(4352) + key] += 1
         if old > 0:
-            left = _bucket(old, s, value, bits)
-            key = old >> shift
-            counts[key >> 8] -= 1
-            counts[256 + (key >> 4)] -= 1
-            counts[4352 + key] -= 1
+            values[n] = old
+            left = np.uint64(4 * ((bits[n] >> down) - bias))
+            key = np.uint64(old >> shift)
+            counts[key >> np.uint64(8)] -= 1
+            counts[np.uint64(256) + (key >> np.uint64(4))] -= 1
+            counts[np.uint64(4352) + key] -= 1
             if left == bucket:
-                records[slot, 0] = code
+                cells[cell] = code
                 continue
-            last = buckets[left, 0] - 1
-            begin, place = buckets[left, 1], np.int64(records[slot, 1])
-            moved = arena[begin + last]
-            arena[begin + place] = moved
-            records[moved, 1] = place
-            buckets[left, 0] = last
+            last = flat[left] - 1
+            begin, place = np.int64(flat[left + np.uint64(1)]), np.int64(cells[cell + np.uint64(1)])
+            moved = np.int64(arena[np.uint64(begin + last)])
+            arena[np.uint64(begin + place)] = moved
+            cells[np.uint64(2 * moved + 1)] = place
+            flat[left] = last
         else:
             n_new += 1
-        count = np.int64(buckets[bucket, 0])
-        if count == buckets[bucket, 2]:
+        count = np.int64(flat[bucket])
+        if count == flat[bucket + np.uint64(2)]:
             room = max(4, 2 * count)
             if meta[2] + room > arena.shape[0]:
-                records[slot, 0] = 0
-                _lay_out(records, arena, meta, buckets, bucket, value, bits)
+                cells[cell] = 0  # is in no bucket now
+                _lay_out(records, arena, meta, buckets, np.int64(bucket) // 4, values[n:], bits[n:])
             else:
+                begin = np.int64(flat[bucket + np.uint64(1)])
                 for j in range(count):
-                    arena[meta[2] + j] = arena[buckets[bucket, 1] + j]
-                buckets[bucket, 1] = meta[2]
-                buckets[bucket, 2] = room
+                    arena[meta[2] + j] = arena[begin + j]
+                flat[bucket + np.uint64(1)] = meta[2]
+                flat[bucket + np.uint64(2)] = room
                 meta[2] += room
-        arena[buckets[bucket, 1] + count] = slot
-        records[slot, 0] = code
-        records[slot, 1] = count
-        buckets[bucket, 0] = count + 1
+        arena[np.uint64(np.int64(flat[bucket + np.uint64(1)]) + count)] = slots[i]
+        cells[cell] = code
+        cells[cell + np.uint64(1)] = count
+        flat[bucket] = count + 1
     meta[0] += n_new
     meta[1] += change
-    return touched
 
 
 @njit(cache=True)
