@@ -320,7 +320,7 @@ class AmperSampler:
 
     def _part_bits(self) -> int:
         """Return how finely the index cuts octaves of codes: about as finely as a search, whose width is relative."""
-        return min(max(math.ceil(-math.log2(2 * self._lam * self._groups.middle)), 3), 10)
+        return min(max(math.ceil(-math.log2(2 * self._lam * self._groups.middle)), 3), 9)
 
     def _forget(self, slots: Int64) -> None:
         """Take the codes of `slots` out of the quantile of updated codes."""

@@ -15,25 +15,33 @@ if TYPE_CHECKING:
 
 _LARGEST = {np.dtype(name).itemsize: float(np.finfo(name).max) for name in ("f2", "f4", "f8", "longdouble")}
 _INT64, _FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
+MOST_SLOTS = 2**31 - 1  # slots are int32 where they are stored
 DONE, NEGATIVE_ID, UNKNOWN_ID, BAD_PRIORITY, GROW = range(5)
 
 
-def whole(name: str, value: Any, *, at_least: int) -> int:
+def whole(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
     """Return a whole number of at least `at_least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} must be a whole number, got {value!r}")
     if value < at_least:
-        raise ValueError(f"{name} must be at least {at_least}, got {value!r}")
+        raise ValueError(f"{name} must be at least {at_least}, got {shortened(value)}")
+    if at_most is not None and value > at_most:
+        raise ValueError(f"{name} must be at most {at_most}, got {shortened(value)}")
     return int(value)
+
+
+def shortened(value: Any) -> str:
+    """Return a value as a message shows it: Python refuses to print whole numbers of more than 4,300 digits."""
+    return f"a number of {value.bit_length()} bits" if isinstance(value, int) and abs(value) >> 1024 else repr(value)
 
 
 def number(name: str, value: Any, low: float, high: float) -> float:
     """Return a finite number in low .. high."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if not low <= value <= high or math.isinf(value):
+    if not low <= value <= min(high, _LARGEST[8]):
         rule = f"lie in {low:g}..{high:g}" if math.isfinite(high) else f"be at least {low:g} and finite"
-        raise ValueError(f"{name} must {rule}, got {value!r}")
+        raise ValueError(f"{name} must {rule}, got {shortened(value)}")
     return float(value)
 
 
@@ -98,9 +106,9 @@ def _convert(field: Field, array: Array) -> Array:
     target = field.dtype
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{field.name} must hold numbers convertible to {target}, got dtype {array.dtype}")
-    if target.kind in "iu" and array.dtype.kind in "iub" and array.size:
+    if target.kind in "iu" and array.dtype.kind in "iub":
         limits = np.iinfo(target)
-        low, high = int(array.min()), int(array.max())
+        low, high = int(array.min(initial=0)), int(array.max(initial=0))
         if low < limits.min or high > limits.max:
             raise ValueError(f"{field.name} must fit {target}, got {low if low < limits.min else high}")
     elif target.kind == "b" and array.dtype.kind in "iu":

@@ -31,7 +31,7 @@ class ReplayConfig:
     threads: bool
 
     def __post_init__(self) -> None:
-        self._set("capacity", checks.whole("capacity", self.capacity, at_least=1))
+        self._set("capacity", checks.whole("capacity", self.capacity, at_least=1, at_most=checks.MOST_SLOTS))
         for name in ("alpha", "beta", "eps"):
             self._set(name, checks.number(name, getattr(self, name), 0.0, math.inf))
         self._set("discount", checks.number("discount", self.discount, 0.0, 1.0))

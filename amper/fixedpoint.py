@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from amper._kernels.update import encode
-from amper.protocols import Float64, Int64, UpdateKernel
+from amper.protocols import Float64, Int64, UpdateKernel, UpdateResult
 
 FullScale = float | Literal["auto"]
 LARGEST_MASS = 2.0**1023  # what a full scale, a power of two, can still hold
@@ -130,19 +130,18 @@ class PriorityEncoder:
 
     def update(
         self, ids: Int64, priorities: Float64, n_issued: int, capacity: int, kernel: UpdateKernel
-    ) -> tuple[int, int, int, float, int]:
-        """Let `kernel` check an update and write it; return status, where, distinct live ids, largest, stale."""
-        b = len(ids)
-        if b > self._written.shape[1]:
-            self._written = np.empty((2, 2 * b), np.int64)
-        status, at, n_live, largest, n_stale, n_saturated, _ = kernel(
+    ) -> UpdateResult:
+        """Let `kernel` check an update and write it; return what `_kernels.update.check` does."""
+        if len(ids) > self._written.shape[1]:
+            self._written = np.empty((2, 2 * len(ids)), np.int64)
+        result = kernel(
             ids, priorities, n_issued, capacity, self.eps, self.alpha, self.scale,
             self._is_fixed, self._top, self._written,
         )  # fmt: skip
-        if n_live:
-            self.largest = max(self.largest, largest)
-            self.n_saturated += n_saturated
-        return status, at, n_live, largest, n_stale
+        if result[2]:
+            self.largest = max(self.largest, result[3])
+            self.n_saturated += result[5]
+        return result
 
     def written(self, b: int, n_live: int) -> tuple[Int64, Int64]:
         """Return the slots and codes of the last update, of b ids and n_live live ones; until the next one."""

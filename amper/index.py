@@ -52,19 +52,21 @@ class CodeIndex:
     bits : int
         Width of a code. Above 16 the ends of a range are counted by looking at the codes around them.
     part_bits : int
-        A bucket holds codes that agree in their logarithm and in so many bits below the leading one, 3..10. Draws are
+        A bucket holds codes that agree in their logarithm and in so many bits below the leading one, 3..9. Draws are
         fastest where a bucket is about as wide as a search.
 
     Notes
     -----
-    20 bytes a slot and at most 0.8 MB independent of the capacity, whatever is written: 8 for a slot's code and
+    20 bytes a slot and at most 0.6 MB independent of the capacity, whatever is written: 8 for a slot's code and
     place, 12 for buckets in an arena of 3 n + 64 places, which is laid out anew when it is used up.
     """
 
     def __init__(self, capacity: int, bits: int, part_bits: int = 6) -> None:
-        self._records = memory.zeros((capacity, 2), np.uint32)
-        self._arena = np.zeros(3 * capacity + 64, np.int32)
-        self._tables = memory.zeros((_META_WORDS + _N_COUNTS + 4 * (bits << part_bits),), np.int32)
+        self._tables, self._records, self._arena = memory.zeros(
+            ((_META_WORDS + _N_COUNTS + 4 * (bits << part_bits),), np.int32),
+            ((capacity, 2), np.uint32),
+            ((3 * capacity + 64,), np.int32),
+        )
         self._meta = self._tables[:_META_WORDS].view(np.int64)
         self._meta[_PART_BITS], self._meta[_SHIFT] = part_bits, max(bits - COUNTED_BITS, 0)
         self._top = (1 << bits) - 1

@@ -53,10 +53,11 @@ class SumTree:
         while n_children > _ROOT:
             n_children = -(-n_children // _FAN_OUT)
             sizes.insert(0, n_children)
-        self.nodes = memory.zeros((_FIRST_NODE + sum(sizes), _FAN_OUT), np.int64)
+        self.nodes, self.padded = memory.zeros(
+            ((_FIRST_NODE + sum(sizes), _FAN_OUT), np.int64), ((n_groups * _FAN_OUT,), np.uint32)
+        )
         self.nodes[0, _LEVELS] = len(sizes)
         self.nodes[0, _FIRST : _FIRST + len(sizes)] = np.cumsum([_FIRST_NODE, *sizes])[:-1]
-        self.padded: UInt32 = memory.zeros((n_groups * _FAN_OUT,), np.uint32)
         self._capacity = capacity
 
     @property
@@ -213,7 +214,8 @@ class UniformSampler(ExactSampler):
         self, capacity: int, seed: np.random.SeedSequence, *, bits: int = 32, full_scale: FullScale = "auto"
     ) -> None:
         super().__init__(capacity, seed, bits, full_scale)
-        self._stored: UInt32 = np.zeros(capacity, np.uint32)
+        self._stored: UInt32
+        (self._stored,) = memory.zeros(((capacity,), np.uint32))
 
     @property
     def _codes(self) -> UInt32:

@@ -269,10 +269,10 @@ class ReplayBuffer(Saved):
             raise ValueError(f"priorities must have one value an index, {len(ids)}, got {len(values)}")
         kernel = (self._writer and self._writer.update_rows) or check
         n, capacity = self._n_issued, self._capacity
-        status, at, n_live, largest, n_stale = self._encoder.update(ids, values, n, capacity, kernel)
+        status, at, n_live, largest, n_stale, _, _ = self._encoder.update(ids, values, n, capacity, kernel)
         if status == checks.GROW:
             self._grow(largest)
-            status, at, n_live, largest, n_stale = self._encoder.update(ids, values, n, capacity, kernel)
+            status, at, n_live, largest, n_stale, _, _ = self._encoder.update(ids, values, n, capacity, kernel)
         if status != checks.DONE:
             checks.raise_update(status, at, ids, values, n)
         self._stats["stale_updates"] += n_stale
@@ -306,8 +306,8 @@ class ReplayBuffer(Saved):
         ValueError
             If the buffer is empty, `batch_size` < 1 or `beta` is negative.
         """
-        if batch_size.__class__ is not int or batch_size < 1:
-            batch_size = checks.whole("batch_size", batch_size, at_least=1)
+        if batch_size.__class__ is not int or not 1 <= batch_size <= checks.MOST_SLOTS:
+            batch_size = checks.whole("batch_size", batch_size, at_least=1, at_most=checks.MOST_SLOTS)
         if beta is None:
             beta = self._beta
         elif beta.__class__ is not float or not 0.0 <= beta < math.inf:
@@ -316,12 +316,16 @@ class ReplayBuffer(Saved):
             raise ValueError("sample must follow an add, got an empty buffer")
         pool = self._storage.pool(batch_size)
         block = pool.take()
-        place = self._storage.rows, pool.layout, pool.blocks, block, beta, self._n_issued, self._discount
+        rows, n_issued, discount = self._storage.rows, self._n_issued, self._discount
         if self._drawer is not None and self._sink is None:
-            n_new = self._drawer.sample_rows(batch_size, *place)
+            n_new = self._drawer.sample_rows(
+                batch_size, rows, pool.layout, pool.blocks, block, beta, n_issued, discount
+            )
         else:
             draw = self._sampler.sample(batch_size)
-            n_new = gather(draw.slots, draw.probabilities, *place)
+            n_new = gather(
+                draw.slots, draw.probabilities, rows, pool.layout, pool.blocks, block, beta, n_issued, discount
+            )
             if self._sink is not None:
                 self._sink.record_sample(draw)
         self._storage.n_sampled += n_new

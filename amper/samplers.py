@@ -15,7 +15,7 @@ import numpy as np
 
 from amper import urng as uniform_sources
 from amper.associative import AmperSampler
-from amper.checks import whole
+from amper.checks import MOST_SLOTS, whole
 from amper.fixedpoint import convert
 from amper.proportional import ProportionalSampler, UniformSampler
 from amper.protocols import Sampler
@@ -92,7 +92,7 @@ def make_from(name: str, capacity: int, seed: int | None, options: Mapping[str, 
         if not isinstance(option, str) or (known and option not in known):
             raise ValueError(f"sampler_options must be among {', '.join(known)} for {name!r}, got {option!r}")
     plain = {option: _plain(value) for option, value in options.items()}
-    capacity = whole("capacity", capacity, at_least=1)
+    capacity = whole("capacity", capacity, at_least=1, at_most=MOST_SLOTS)
     return factory(capacity, uniform_sources.stream(seed, f"sampler/{name}"), **plain)
 
 

@@ -153,7 +153,11 @@ class BatchPool:
         """Return the number of a block nobody has yet."""
         if self._left == 0:
             # New memory: the callers keep the old.
-            self.blocks = blocks = np.empty(self._size, np.uint8)
+            try:
+                self.blocks = blocks = np.empty(self._size, np.uint8)
+            except MemoryError as error:
+                n_bytes = self._size[0] * self._size[1]
+                raise ValueError(f"batch_size must fit in memory, got one of {n_bytes / 2**30:,.0f} GiB") from error
             self._columns = [
                 (name, np.ndarray(shape, dtype, blocks, begin, strides))
                 for name, shape, dtype, begin, strides in self._arrays
@@ -202,7 +206,7 @@ class RowStorage:
         self.row_bytes = -(-end // 8) * 8
         # The flag shares the row's cache line: an array of flags would miss once more a draw.
         self._flag_at, stride = end, -(-(end + 1) // 8) * 8
-        self.rows = memory.zeros((capacity, stride), np.uint8)
+        (self.rows,) = memory.zeros(((capacity, stride), np.uint8))
         self._offsets = offsets
         self._make_views()
         self.n_sampled = 0

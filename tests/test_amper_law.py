@@ -51,18 +51,23 @@ def codes_of(distribution):
     return np.maximum(np.floor(masses / masses.max() * 65_535 + 0.5).astype(np.int64), 1)
 
 
-def divergence(codes, name, n_groups, **options):
+def divergence(codes, name, n_groups, n_updates=0, **options):
     sampler = samplers.make(name, N, seed=1, n_groups=n_groups, **options)
     sampler.insert(np.arange(N), codes, at_maximum=False)
+    rng = np.random.default_rng(2)
+    for _ in range(n_updates // N):
+        sampler.update(rng.permutation(N), rng.permutation(codes))
+    if n_updates:
+        sampler.update(np.arange(N), codes)
     return kl(sampler.law(N_SAMPLINGS), codes / codes.sum())
 
 
-def assert_row_holds(distribution):
+def assert_row_holds(distribution, n_updates=0):
     codes = codes_of(distribution)
     for column, expected in zip(COLUMNS, TABLE[distribution], strict=True):
         name, options = COLUMNS[column]
         for n_groups, value in zip((20, 4), expected, strict=True):
-            found = divergence(codes, name, n_groups, **options)
+            found = divergence(codes, name, n_groups, n_updates, **options)
             assert abs(found - value) <= max(0.25 * value, 0.0006), (
                 distribution,
                 column,
@@ -75,6 +80,11 @@ def assert_row_holds(distribution):
 @pytest.mark.parametrize("distribution", TABLE)
 def test_the_divergence_from_per_is_the_tables(distribution):
     assert_row_holds(distribution)
+
+
+@pytest.mark.parametrize("distribution", TABLE)
+def test_the_divergence_from_per_is_the_tables_after_a_million_updates(distribution):
+    assert_row_holds(distribution, n_updates=1_000_000)
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.2])

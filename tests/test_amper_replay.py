@@ -10,14 +10,11 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import amper
 from amper import samplers
 from amper.storage import RowStorage, parse_fields
-from tests.naive.replay import NaiveReplay, code_of
+from tests.naive.replay import code_of
 
 FIELDS = {
     "obs": {"shape": (3,), "dtype": "float32"},
@@ -356,67 +353,6 @@ def test_columns_lie_side_by_side_and_aligned():
     assert storage.row_bytes == 24
     storage.write(np.array([0, 2]), {"a": np.array([True, True]), "b": np.array([1.0, 2.0]), "c": np.ones((2, 3))})
     assert list(storage.read(np.arange(3))["b"]) == [1, 0, 2]
-
-
-class ReplayMachine(RuleBasedStateMachine):
-    """The buffer against a list, over any order of calls."""
-
-    @initialize(capacity=st.integers(1, 12), sampler=st.sampled_from(samplers.available()), seed=st.integers(0, 99))
-    def build(self, capacity, sampler, seed):
-        self.buffer = amper.ReplayBuffer(capacity, {"x": {"dtype": "int64"}}, sampler=sampler, seed=seed)
-        self.naive = NaiveReplay(capacity)
-
-    @rule(k=st.integers(1, 6), priority=st.none() | st.floats(0, 50))
-    def add(self, k, priority):
-        k = min(k, self.buffer.capacity)
-        rows = list(range(self.naive.n, self.naive.n + k))
-        priorities = None if priority is None else [priority + i for i in range(k)]
-        assert list(self.buffer.add(x=rows, priorities=priorities)) == self.naive.add(rows, priorities)
-
-    @rule(data=st.data())
-    def update(self, data):
-        if self.naive.n == 0:
-            return
-        ids = data.draw(st.lists(st.integers(0, self.naive.n - 1), max_size=8))
-        priorities = data.draw(st.lists(st.floats(0, 50), min_size=len(ids), max_size=len(ids)))
-        assert self.buffer.update_priorities(ids, priorities) == self.naive.update(ids, priorities)
-
-    @rule(b=st.integers(1, 20))
-    def sample(self, b):
-        if self.naive.n == 0:
-            return
-        batch = self.buffer.sample(b)
-        assert [self.naive.rows[int(i)] for i in batch["indices"]] == list(batch["x"])
-
-    @rule()
-    def copy(self):
-        state = self.buffer.state_dict()
-        self.buffer = copy.deepcopy(self.buffer)
-        self.buffer.load_state_dict(state)
-
-    @invariant()
-    def agrees(self):
-        assert len(self.buffer) == len(self.naive.rows)
-        assert self.buffer.stats["stale_updates"] == self.naive.stale
-        if not self.naive.rows:
-            return
-        codes = self.buffer.sampler.codes
-        if self.buffer._sampler_name.startswith("amper"):
-            assert codes.max() < self.buffer.sampler.full
-            assert self.buffer.sampler._search.code_sum == int(codes.sum(dtype=np.int64))
-        if self.buffer._sampler_name != "per":
-            return
-        scale = self.buffer._encoder.scale
-        for i in self.naive.rows:
-            code = int(self.buffer.sampler.codes[i % self.buffer.capacity])
-            # Halving a rounded code is not rounding the halved mass: one unit a rescale at most.
-            slack = self.buffer.stats["rescales"]
-            assert abs(code - code_of(self.naive.mass(i), scale, 32)) <= slack
-        assert self.buffer.sampler._tree.total == int(self.buffer.sampler.codes.sum(dtype=np.int64))
-
-
-ReplayMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None, derandomize=True)
-test_any_order_of_calls_agrees_with_a_list = ReplayMachine.TestCase
 
 
 def test_a_superseded_duplicate_sets_no_maximum():

@@ -55,10 +55,49 @@ def _copy_column(rows, offset, size, slots, out):
         _copy_words(stored, stride, offset, size, slots, out)
 
 
+@njit(cache=True, error_model="numpy")  # a check for division by zero would keep the loops scalar
+def _importance_weights(probabilities, beta, weights):
+    # weights[:] = (least probability / probability) ** beta: (n P)**-beta over the batch's largest, so n cancels.
+    # Logarithm and power as `_powers` in `update` does them, in single precision: right to some 1e-6 (1 + beta).
+    n = probabilities.shape[0]
+    least = probabilities[0]
+    for i in range(n):
+        least = probabilities[i] if probabilities[i] < least else least
+    scratch = np.empty((2, n), np.float32)
+    ratio, power = scratch[0], scratch[1]
+    ratio_bits, power_bits = scratch.view(np.int32)[0], scratch.view(np.int32)[1]
+    for i in range(n):
+        ratio[i] = max(least / probabilities[i], 1.2e-38)
+    for i in range(n):
+        e = (ratio_bits[i] - np.int32(0x3F3504F3)) >> np.int32(23)
+        ratio_bits[i] -= e << np.int32(23)
+        power[i] = e
+    one, exponent = np.float32(1.0), np.float32(beta)
+    for i in range(n):
+        s = (ratio[i] - one) / (ratio[i] + one)
+        q = s * s
+        p = np.float32(0.4121985831)
+        p = p * q + np.float32(0.5770780164)
+        p = p * q + np.float32(0.9617966939)
+        y = exponent * ((p * q * s + s * np.float32(2.8853900818)) + power[i])
+        y = max(y, np.float32(-126.0))
+        whole = (y + np.float32(12582912.0)) - np.float32(12582912.0)  # to the nearest: 1.5 * 2**23
+        f = y - whole
+        t = np.float32(0.00015403530)
+        t = t * f + np.float32(0.0013333558)
+        t = t * f + np.float32(0.0096181291)
+        t = t * f + np.float32(0.0555041087)
+        t = t * f + np.float32(0.2402265070)
+        t = t * f + np.float32(0.6931471806)
+        ratio[i] = t * f + one
+        power_bits[i] = (np.int32(whole) + np.int32(127)) << np.int32(23)
+    for i in range(n):
+        weights[i] = ratio[i] * power[i]
+
+
 @njit(cache=True, error_model="numpy")
 def _gather(slots, probabilities, rows, layout, out, beta, n_issued, discount):
     # Fill a block with columns, ids, weights, discounts; return how many rows were sampled for the first time.
-    # w = (n P)**-beta over the batch's largest, so n cancels.
     b = slots.shape[0]
     capacity, stride = rows.shape
     ids = out[layout[0, 0] : layout[0, 0] + 8 * b].view(np.int64)
@@ -74,15 +113,10 @@ def _gather(slots, probabilities, rows, layout, out, beta, n_issued, discount):
     # Slots up to the newest hold ids of this round through the ring, the others of the round before.
     newest = (n_issued - 1) % capacity
     this_round = n_issued - 1 - newest
-    smallest = probabilities[0]
     for i in range(b):
-        slot, probability = slots[i], probabilities[i]
+        slot = slots[i]
         ids[i] = this_round + slot - (capacity if slot > newest else 0)
-        smallest = probability if probability < smallest else smallest
-    exponent, largest = np.float32(beta), np.float32(1.0)
-    for i in range(b):
-        ratio = np.float32(smallest / probabilities[i])
-        weights[i] = ratio**exponent if ratio < largest else largest
+    _importance_weights(probabilities, beta, weights)
     if layout[2, 1] >= 0:
         terminated = rows.reshape(-1)[layout[2, 1] :]
         ends = out[layout[0, 2] : layout[0, 2] + 4 * b].view(np.float32)

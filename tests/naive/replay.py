@@ -11,6 +11,7 @@ class NaiveReplay:
     def __init__(self, capacity, alpha=0.6, eps=1e-6):
         self.capacity, self.alpha, self.eps = capacity, alpha, eps
         self.rows, self.priority, self.largest, self.stale = {}, {}, None, 0
+        self.sampled, self.n_never_sampled = set(), 0
         self.n = 0
 
     def add(self, rows, priorities=None):
@@ -19,7 +20,8 @@ class NaiveReplay:
         for i, row in enumerate(rows):
             priority = default if priorities is None else priorities[i] + self.eps
             self.rows[self.n], self.priority[self.n] = row, priority
-            self.rows.pop(self.n - self.capacity, None)
+            if self.rows.pop(self.n - self.capacity, None) is not None:
+                self.n_never_sampled += self.n - self.capacity not in self.sampled
             self.priority.pop(self.n - self.capacity, None)
             ids.append(self.n)
             self.n += 1
