@@ -18,7 +18,11 @@ nojit:
 slow:
 	pytest -m slow
 
+# Needs `pip install -e ".[bench,adapters]"`, after torch.
 bench:
+	pytest tests/bench/bench_replay.py -m bench -q --benchmark-disable-gc --benchmark-json=tests/bench/replay_raw.json
+	python tests/bench/report_replay.py tests/bench/replay_raw.json \
+		--keep tests/bench/replay_measured.json --figure experiments/figures/replay.png
 	python tests/bench/bench_dqn_vs_sb3.py
 
 report:

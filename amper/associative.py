@@ -272,10 +272,20 @@ class AmperSampler:
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`."""
+        """Continue from `state`.
+
+        Raises
+        ------
+        ValueError
+            If the largest code, or where updated codes are, cannot be.
+        """
         self._search.load_state_dict(state["search"])
         self._source.load_state_dict(state["source"])
         self._largest = int(state["largest"])
+        if not (self._search.n_valid > 0) <= self._largest <= self.format.top:
+            raise ValueError(f"largest must be a code of at most {self.format.top}, got {self._largest}")
+        if np.any(state["is_updated"] & (self._search.codes[: len(self._is_updated)] == 0)):
+            raise ValueError("is_updated must mark slots that hold a code, got one that holds none")
         self.stats.update(state["stats"])
         self._is_updated[...] = state["is_updated"]
         if self._updated is not None:

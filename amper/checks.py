@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _LARGEST = {np.dtype(name).itemsize: float(np.finfo(name).max) for name in ("f2", "f4", "f8", "longdouble")}
 _INT64, _FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
-MOST_SLOTS = 2**31 - 1  # slots are int32 where they are stored
+MOST_SLOTS = 2**29  # three places a slot, and their numbers are int32 (index.CodeIndex)
 DONE, NEGATIVE_ID, UNKNOWN_ID, BAD_PRIORITY, GROW = range(5)
 
 

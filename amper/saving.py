@@ -117,6 +117,11 @@ class Saved(ABC):
             If there is no such file.
         """
         header, arrays = read_npz(Path(path), "a replay written by ReplayBuffer.save", FORMAT_VERSION, "replay")
+        if header["version"] < FORMAT_VERSION:
+            raise ValueError(
+                f"path must name a replay of format {FORMAT_VERSION}, got {str(path)!r} of format {header['version']}; "
+                "fill a new buffer"
+            )
         try:
             d = unflatten(header, arrays)
             config = dict(d["config"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import amper
-from amper import samplers
+from amper import samplers, saving
 from amper.storage import RowStorage, parse_fields
 from tests.naive.replay import code_of
 
@@ -194,13 +194,18 @@ def test_a_state_of_another_buffer_is_refused_and_changes_nothing(tmp_path):
     assert digest(buffer) == before
 
 
-def test_files_that_are_no_replay_are_refused(tmp_path):
+def test_files_that_are_no_replay_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "x.npz"
     path.write_bytes(b"PK\x03\x04 truncated")
     with pytest.raises(ValueError, match="path must name a replay written by"):
         amper.ReplayBuffer.load(path)
     with pytest.raises(FileNotFoundError):
         amper.ReplayBuffer.load(tmp_path / "absent.npz")
+    monkeypatch.setattr(saving, "FORMAT_VERSION", 1)
+    filled().save(tmp_path / "old.npz")
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="path must name a replay of format 2, got .* of format 1"):
+        amper.ReplayBuffer.load(tmp_path / "old.npz")
     trace = amper.Trace()
     amper.ReplayBuffer(4, {"x": {}}, sink=trace)
     trace.save(path)

@@ -81,29 +81,29 @@ def measure(benchmark, arena, op, name, b, target, *supplies):
     )
 
 
-def priorities_of(arena, b):
+def priorities_of(b):
     rng = np.random.default_rng(b)
     return sets_of(lambda shape: np.minimum(rng.gamma(1.0 + contenders.ALPHA, size=shape), 8.0), b)
 
 
-@pytest.mark.parametrize(("b", "name"), [*itertools.product((64, 256), PEERS)])
-def test_step(benchmark, arena, b, name):
+def measure_steps(benchmark, arena, op, name, b):
     contender = arena[name]
 
     def step(priorities):
         contender.update(contender.sample(b), priorities)
 
-    measure(benchmark, arena, "step", name, b, step, priorities_of(arena, b))
+    measure(benchmark, arena, op, name, b, step, priorities_of(b))
+    return contender
+
+
+@pytest.mark.parametrize(("b", "name"), [*itertools.product((64, 256), PEERS)])
+def test_step(benchmark, arena, b, name):
+    measure_steps(benchmark, arena, "step", name, b)
 
 
 @pytest.mark.parametrize(("b", "name"), [*itertools.product((64, 256), AMPER)])
 def test_step_of_amper(benchmark, arena, b, name):
-    contender = arena[name]
-
-    def step(priorities):
-        contender.update(contender.sample(b), priorities)
-
-    measure(benchmark, arena, "amper step", name, b, step, priorities_of(arena, b))
+    contender = measure_steps(benchmark, arena, "amper step", name, b)
     if name != "per":
         sizes = [contender.buffer.sampler.sample(b).n_csp for _ in range(200)]
         benchmark.extra_info["csp"] = float(np.mean(sizes)) / arena.n
@@ -120,7 +120,7 @@ def test_update(benchmark, arena, b, name):
     contender = arena[name]
     slots = np.random.default_rng(1).integers(0, arena.n, (N_SETS, b))
     indices = itertools.cycle(list(contender.indices(slots)))
-    measure(benchmark, arena, "update", name, b, contender.update, indices, priorities_of(arena, b))
+    measure(benchmark, arena, "update", name, b, contender.update, indices, priorities_of(b))
 
 
 @pytest.mark.parametrize("name", PEERS)
