@@ -16,7 +16,8 @@ from amper.fixedpoint import FullScale, PriorityFormat, halve
 from amper.protocols import Array, Draw, Float64, Int64, UInt32, UpdateResult
 
 _FAN_OUT, _ROOT, _FIRST_NODE = 16, 512, 65  # see `_kernels.update`
-_TOTAL, _LEVELS, _FIRST = 0, 1, 2
+_TOTAL, _LEVELS, _CHILDREN, _FIRST = 0, 1, 2, 3
+_BEYOND = 2**62
 
 
 class SumTree:
@@ -56,7 +57,8 @@ class SumTree:
         self.nodes, self.padded = memory.zeros(
             ((_FIRST_NODE + sum(sizes), _FAN_OUT), np.int64), ((n_groups * _FAN_OUT,), np.uint32)
         )
-        self.nodes[0, _LEVELS] = len(sizes)
+        self.nodes[33:65] = _BEYOND
+        self.nodes[0, _LEVELS], self.nodes[0, _CHILDREN] = len(sizes), n_children
         self.nodes[0, _FIRST : _FIRST + len(sizes)] = np.cumsum([_FIRST_NODE, *sizes])[:-1]
         self._capacity = capacity
 

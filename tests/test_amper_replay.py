@@ -204,7 +204,7 @@ def test_files_that_are_no_replay_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "FORMAT_VERSION", 1)
     filled().save(tmp_path / "old.npz")
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="path must name a replay of format 2, got .* of format 1"):
+    with pytest.raises(ValueError, match=r"path must name a replay of format 2, got .* of format 1"):
         amper.ReplayBuffer.load(tmp_path / "old.npz")
     trace = amper.Trace()
     amper.ReplayBuffer(4, {"x": {}}, sink=trace)

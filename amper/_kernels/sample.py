@@ -178,7 +178,7 @@ def draw_tree(nodes, leaves, uniforms, slots, probabilities):
     flat = nodes.reshape(-1)
     touched = np.int64(0)
     for level in range(levels):
-        first = nodes[0, 2 + level]
+        first = nodes[0, 3 + level]
         if level > 0:
             for i in range(b):
                 at = np.uint64(16 * (first + slots[i]))

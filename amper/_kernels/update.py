@@ -6,10 +6,10 @@ as writing 40 priorities. Three structures: a plain array of codes; the sum tree
 Sum tree. A tree of fan-out 16 over integer masses. leaves uint32[n], n a multiple of 16, are the masses; a group is 16
 of them, one cache line. nodes int64[65 + k, 16]:
 
-- row 0: the total; how many levels of nodes there are between the root and the groups; the row at which each of these
-  begins, the uppermost first; its last entry holds nothing;
+- row 0: the total; how many levels of nodes there are between the root and the groups; how many children the root has;
+  the row at which each of the levels begins, the uppermost first; its last entry holds nothing;
 - rows 1 to 32, read as one: the mass of each of the root's up to 512 children; rows 33 to 64: the sums before each of
-  them, made once a write, so that a wide root saves levels at no cost;
+  them, made once a write, so that a wide root saves levels at little cost, and beyond them what no sum reaches;
 - every other row: a node. Its entry j is the sum of its first j children.
 
 Sums before a child, and not of it, let a draw find its child by comparisons without a branch.
@@ -236,7 +236,7 @@ def _sum_root(nodes):
     # The sums before each child of the root, and the total.
     masses, before = nodes.reshape(-1)[16:528], nodes.reshape(-1)[528:1040]
     total = np.int64(0)
-    for j in range(masses.shape[0]):
+    for j in range(nodes[0, 2]):
         before[j] = total
         total += masses[j]
     nodes[0, 0] = total
@@ -250,7 +250,7 @@ def write_tree(nodes, leaves, slots, masses):
     root = nodes.reshape(-1)[16:528]
     # All misses at once, not one at a time: of the leaves, and of the largest level of nodes, two lines each.
     touched = np.int64(0)
-    lowest = nodes[0, 1 + levels] if levels > 0 else 0
+    lowest = nodes[0, 2 + levels] if levels > 0 else 0
     for i in range(slots.shape[0]):
         touched += np.int64(leaves[slots[i]])
         if levels > 0:
@@ -265,7 +265,7 @@ def write_tree(nodes, leaves, slots, masses):
         for level in range(levels - 1, -1, -1):
             child = index & 15
             index >>= 4
-            node = nodes[nodes[0, 2 + level] + index]
+            node = nodes[nodes[0, 3 + level] + index]
             for j in range(fan_out):
                 node[j] += delta if j > child else 0
         root[index] += delta
@@ -276,7 +276,8 @@ def write_tree(nodes, leaves, slots, masses):
 def rebuild_tree(nodes, leaves):
     """Recompute every node from the leaves."""
     levels = nodes[0, 1]
-    nodes[1:] = 0
+    nodes[1:33] = 0
+    nodes[65:] = 0
     root = nodes.reshape(-1)[16:528]
     for group in range(leaves.shape[0] // 16):
         mass = np.int64(0)
@@ -286,7 +287,7 @@ def rebuild_tree(nodes, leaves):
         for level in range(levels - 1, -1, -1):
             child = index & 15
             index >>= 4
-            nodes[nodes[0, 2 + level] + index, child + 1 :] += mass
+            nodes[nodes[0, 3 + level] + index, child + 1 :] += mass
         root[index] += mass
     _sum_root(nodes)
 
