@@ -195,7 +195,9 @@ def stored(codes: Array, n_issued: int) -> None:
     """Raise ValueError unless exactly the slots of the transitions issued hold a code."""
     n = min(n_issued, len(codes))
     written = codes > 0
-    if n_issued < 0 or not written[:n].all() or written[n:].any():
+    if not 0 <= n_issued <= 2**62:
+        raise ValueError(f"n_issued must lie in 0..2**62, got {shortened(n_issued)}")
+    if not written[:n].all() or written[n:].any():
         raise ValueError(f"codes must be stored for {n} transitions, got {int(written.sum())} slots written")
 
 
