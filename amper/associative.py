@@ -90,17 +90,17 @@ class AmperSampler:
         self._groups = make_groups(grouping, n_groups)
         if lam is None:
             lam = 0.3 if variant == "k" else (0.15 if grouping == "linear" else 1.0)
-        _require("lam", "be a number above 0 and at most 1e6", lam, _is_number(lam) and 0 < lam <= 1e6)
+        _require("lam", "be a number of 1e-9 to 1e6", lam, _is_number(lam) and 1e-9 <= lam <= 1e6)
         _require_choice("match", match, MATCHES)
         _require_choice("distance", distance, ("value", "hamming"))
         _require_choice("weights", weights, WEIGHTS)
         _require_choice("engine", engine, ("auto", "index", "tcam"))
-        _require("min_csp", "be a whole number of at least 1", min_csp, _is_whole(min_csp) and min_csp >= 1)
+        _require("min_csp", "be a whole number in 1..2**31", min_csp, _is_whole(min_csp) and 1 <= min_csp <= 2**31)
         _require(
             "max_redraws",
-            "be a whole number of at least 0",
+            "be a whole number in 0..10000",
             max_redraws,
-            _is_whole(max_redraws) and max_redraws >= 0,
+            _is_whole(max_redraws) and 0 <= max_redraws <= 10_000,
         )
         _require("unique", "be True or False", unique, isinstance(unique, bool))
         self._quantile = _parse_v_max(v_max, bits)

@@ -96,8 +96,12 @@ class LinearGroups:
     octave = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.n_groups, bool) or not isinstance(self.n_groups, int | np.integer) or self.n_groups < 1:
-            raise ValueError(f"n_groups must be a whole number of at least 1, got {self.n_groups!r}")
+        if (
+            isinstance(self.n_groups, bool)
+            or not isinstance(self.n_groups, int | np.integer)
+            or not 1 <= self.n_groups <= 2**16
+        ):
+            raise ValueError(f"n_groups must be a whole number in 1..65536, got {self.n_groups!r}")
 
     @property
     def option(self) -> int:
@@ -133,8 +137,8 @@ class OctaveGroups:
     def __post_init__(self) -> None:
         for name in ("n_octaves", "n_parts"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"n_groups must hold two whole numbers of at least 1, got {value!r} as {name}")
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= 256:
+                raise ValueError(f"n_groups must hold two whole numbers in 1..256, got {value!r} as {name}")
 
     @property
     def option(self) -> list[int]:

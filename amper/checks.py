@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _LARGEST = {np.dtype(name).itemsize: float(np.finfo(name).max) for name in ("f2", "f4", "f8", "longdouble")}
 _INT64, _FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
+LARGEST_EPS, LARGEST_PRIORITY = 1e300, 1.7e308  # so that their sum is finite
 MOST_SLOTS = 2**29  # three places a slot, and their numbers are int32 (index.CodeIndex)
 DONE, NEGATIVE_ID, UNKNOWN_ID, BAD_PRIORITY, GROW = range(5)
 
@@ -142,10 +143,9 @@ def priorities(values: Any, k: int) -> Float64:
     array = floats("priorities", values)
     if len(array) != k:
         raise ValueError(f"priorities must have one value a transition, {k}, got {len(array)}")
-    bad = ~(np.isfinite(array) & (array >= 0))
+    bad = ~((array >= 0) & (array <= LARGEST_PRIORITY))
     if bad.any():
-        at = int(np.argmax(bad))
-        raise ValueError(f"priorities must be finite and at least 0, got {array[at]} at position {at}")
+        raise_priority(array, int(np.argmax(bad)))
     return array
 
 
@@ -154,7 +154,7 @@ def ids(values: Any) -> Int64:
     if values.__class__ is np.ndarray and values.dtype is _INT64 and values.ndim == 1 and values.flags.carray:
         return values
     array = as_array("indices", values)
-    if array.dtype == object and all(isinstance(value, int) for value in array.flat):
+    if array.dtype == object and array.size and all(isinstance(value, int) for value in array.flat):
         raise IndexError(f"indices must be ids this buffer issued, got {max(array.flat, key=abs)}")
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"indices must be whole numbers, got dtype {array.dtype}")
@@ -166,14 +166,20 @@ def ids(values: Any) -> Int64:
 
 
 def raise_update(status: int, at: int, indices: Int64, values: Float64, n_issued: int) -> NoReturn:
-    """Raise what `encode_update` found wrong."""
+    """Raise what `_kernels.update.check` found wrong."""
     if status == NEGATIVE_ID:
         raise IndexError(f"indices must be at least 0, got {indices[at]} at position {at}")
     if status == UNKNOWN_ID:
         raise IndexError(
             f"indices must be ids this buffer issued, below {n_issued}, got {indices[at]} at position {at}"
         )
-    raise ValueError(f"priorities must be finite and at least 0, got {values[at]} at position {at}")
+    raise_priority(values, at)
+
+
+def raise_priority(values: Float64, at: int) -> NoReturn:
+    """Refuse the priority at one position."""
+    rule = "be finite and at least 0" if not 0 <= values[at] < math.inf else f"be at most {LARGEST_PRIORITY:g}"
+    raise ValueError(f"priorities must {rule}, got {values[at]} at position {at}")
 
 
 def sink(value: Any) -> None:
@@ -199,6 +205,12 @@ def stored(codes: Array, n_issued: int) -> None:
         raise ValueError(f"n_issued must lie in 0..2**62, got {shortened(n_issued)}")
     if not written[:n].all() or written[n:].any():
         raise ValueError(f"codes must be stored for {n} transitions, got {int(written.sum())} slots written")
+
+
+def counters(found: Mapping[str, int], known: Mapping[str, int]) -> None:
+    """Raise ValueError unless `found` has the keys of `known`, and counts."""
+    if found.keys() != known.keys() or not all(0 <= value <= 2**62 for value in found.values()):
+        raise ValueError(f"stats must count {', '.join(known)}, got {found}")
 
 
 def same_layout(name: str, mine: Any, theirs: Any, path: str = "") -> None:

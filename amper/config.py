@@ -32,8 +32,9 @@ class ReplayConfig:
 
     def __post_init__(self) -> None:
         self._set("capacity", checks.whole("capacity", self.capacity, at_least=1, at_most=checks.MOST_SLOTS))
-        for name in ("alpha", "beta", "eps"):
+        for name in ("alpha", "beta"):
             self._set(name, checks.number(name, getattr(self, name), 0.0, math.inf))
+        self._set("eps", checks.number("eps", self.eps, 0.0, checks.LARGEST_EPS))
         self._set("discount", checks.number("discount", self.discount, 0.0, 1.0))
         self._set("n_envs", checks.whole("n_envs", self.n_envs, at_least=1))
         if self.n_envs > self.capacity:

@@ -45,9 +45,11 @@ class PriorityFormat:
         if (
             isinstance(self.full_scale, bool | str)
             or not isinstance(self.full_scale, int | float | np.number)
-            or not 0 < self.full_scale < math.inf
+            or not 0 < self.full_scale <= LARGEST_MASS
         ):
-            raise ValueError(f"full_scale must be 'auto' or a positive finite number, got {self.full_scale!r}")
+            raise ValueError(
+                f"full_scale must be 'auto' or a positive finite number of at most 2**1023, got {self.full_scale!r}"
+            )
 
     @property
     def top(self) -> int:
@@ -75,7 +77,7 @@ class PriorityFormat:
     def encode(self, priorities: Float64, alpha: float, scale: float) -> tuple[Int64, int]:
         """Return the codes of the masses priorities ** alpha at `scale`, rounded half up, and how many saturated.
 
-        Masses are right to one part in 10**14, alike on every machine.
+        Masses are right to one part in 10**13, alike on every machine.
         """
         codes = np.empty(len(priorities), np.int64)
         saturated = encode(priorities, alpha, scale, self.top, codes)
@@ -175,10 +177,13 @@ class PriorityEncoder:
         Raises
         ------
         ValueError
-            If the scale is not positive and finite.
+            If the scale is none this format can have, or the largest priority is not finite.
         """
-        if not 0 < state["scale"] <= LARGEST_MASS or not state["largest"] < math.inf:
-            raise ValueError(f"scale must be positive and finite, got {state['scale']!r}")
+        scale, start = state["scale"], self.format.start
+        if not 0 < scale <= LARGEST_MASS or not state["largest"] < math.inf:
+            raise ValueError(f"scale must be positive, it and largest finite, got {scale!r} and {state['largest']!r}")
+        if scale != start and (self.format.is_fixed or scale < start or math.frexp(scale)[0] != 0.5):
+            raise ValueError(f"scale must be {start!r}{'' if self.format.is_fixed else ' doubled'}, got {scale!r}")
         self.scale, self.largest = float(state["scale"]), float(state["largest"])
         self.n_saturated, self.n_rescales = int(state["n_saturated"]), int(state["n_rescales"])
 

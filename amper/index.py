@@ -161,10 +161,9 @@ class CodeIndex:
 
     def members(self) -> tuple[Int64, Int64]:
         """Return slots and groups of the CSP found last, as a multiset."""
-        n = int(self._spans[:, 2].sum()) + len(self._ties)
-        slots, groups = np.empty(n, np.int64), np.empty(n, np.int64)
-        candidates.members(self._records, self._arena, self._tables, self._spans, self._ties, slots, groups)
-        return slots, groups
+        slots, spans = sample.list_entries(*self.arrays, self._spans, int(self._spans[:, 2].sum()))
+        groups = self._spans[spans, 3]
+        return np.append(slots, self._ties[:, 0]), np.append(groups, self._ties[:, 1])
 
     def new_tally(self) -> tuple[Array, ...]:
         """Return an empty tally for `tally`; nothing may be written until it is read."""

@@ -35,6 +35,7 @@ class SumTree:
 
     Notes
     -----
+    A uniform has 53 bits: where the total exceeds 2**53, draws are exact to one part in 2**53 of it.
     A draw descends, an update climbs, about log16 capacity levels. Sums are exact, so the total equals the sum of
     the masses after any number of writes. 4 bytes a slot for the masses, 1/2 for the nodes.
 

@@ -94,6 +94,8 @@ class Saved(ABC):
             encoder.load_state_dict(d["encoder"])
             storage.load_state_dict(d["storage"])
             checks.stored(sampler.codes, d["n_issued"])
+            checks.counters(d["stats"], self._stats)
+            storage.check_flags(min(d["n_issued"], self._capacity))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"d must be the state of a buffer, got a broken one: {error}") from error
         self._n_issued, self._stats = d["n_issued"], dict(d["stats"])

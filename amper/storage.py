@@ -14,6 +14,8 @@ from amper.protocols import Array, Int64
 
 RESERVED = ("indices", "weights", "priorities", "discount", "mask")
 _KINDS = "biuf"
+_MOST_VALUES = 2**31
+_NO_BLOCKS = np.empty((0, 0), np.uint8)
 _VIEWS = ("_records", "_views", "_flags", "_pools")
 _POOLS, _POOL_BLOCKS, _POOL_BYTES = 4, 16, 1 << 18
 
@@ -71,6 +73,8 @@ def _parse_field(name: Any, spec: Any) -> Field:
         isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 1 for n in shape
     ):
         raise ValueError(f"fields[{name!r}] must have a shape of positive whole numbers, got {given!r}")
+    if math.prod(int(n) for n in shape) > _MOST_VALUES:
+        raise ValueError(f"fields[{name!r}] must hold at most {_MOST_VALUES} values a transition, got {given!r}")
     return Field(name, tuple(int(n) for n in shape), dtype)
 
 
@@ -146,7 +150,7 @@ class BatchPool:
             for (name, shape, dtype), begin in zip(columns, begins, strict=True)
         ]
         self._left = 0
-        self.blocks: Array = np.empty((0, 0), np.uint8)
+        self.blocks: Array = _NO_BLOCKS
         self._columns: list[tuple[str, Array]] = []
 
     def take(self) -> int:
@@ -167,8 +171,11 @@ class BatchPool:
         return self._left
 
     def batch(self, block: int) -> dict[str, Array]:
-        """Return a block's columns."""
-        return {name: column[block] for name, column in self._columns}
+        """Return a block's columns; call it once a block."""
+        batch = {name: column[block] for name, column in self._columns}
+        if self._left == 0:  # all is handed out: the callers keep it, not this pool
+            self.blocks, self._columns = _NO_BLOCKS, []
+        return batch
 
 
 def _strides(shape: tuple[int, ...], dtype: np.dtype[Any]) -> list[int]:
@@ -284,6 +291,11 @@ class RowStorage:
             self._pools.clear()
         self._pools[batch_size] = pool = BatchPool(self._layout, tuple(self.fields.values()), batch_size)
         return pool
+
+    def check_flags(self, n: int) -> None:
+        """Raise ValueError if a row beyond the first `n` was sampled."""
+        if self._flags[n:].any():
+            raise ValueError(f"flags must be set in the first {n} rows only, got one beyond")
 
     @property
     def n_bytes(self) -> int:

@@ -110,6 +110,8 @@ class LfsrSource(_BlockSource):
         return self._state
 
     def _set_generator_state(self, state: Any) -> None:
+        if not 0 < int(state) < 2**32:
+            raise ValueError(f"lfsr must be a register of 32 bits that is not 0, got {state!r}")
         self._state = int(state)
 
     def _generate(self, n: int) -> Float64:

@@ -9,6 +9,7 @@ import pytest
 import amper
 from amper import samplers
 from amper._kernels import update as writing
+from amper.index import CodeIndex
 from amper.proportional import SumTree
 
 COLUMNS = {
@@ -142,3 +143,77 @@ def test_batches_that_are_kept_are_not_written_again():
         assert all(np.array_equal(batch[name], expected[name]) for name in expected)
     addresses = [column.ctypes.data for batch in kept for column in batch.values()]
     assert len(set(addresses)) == len(addresses)
+
+
+def test_draws_from_a_sliver_of_a_crowded_bucket_are_uniform_and_few_tries():
+    # A bucket of 100,000 equal codes, and five others beside them that alone are found: nearly every try would miss.
+    n = 100_000
+    index = CodeIndex(n, 16)
+    codes = np.full(n, 43_285)
+    codes[:5] = 43_280 + np.arange(5)
+    index.write(np.arange(n), codes)
+    rows = np.array([[3, 0, 43_200, 43_284, 0, 1, 0, 0]])
+    assert index.find_ranges(rows) == 5
+    slots, groups = index.draw(5, np.random.default_rng(0).random(50_000))
+    counts = np.bincount(slots, minlength=5)
+    assert len(counts) == 5
+    assert np.sum((counts - 10_000) ** 2 / 10_000) < 23.5  # chi-square, 4 degrees of freedom, 1e-4
+    assert set(groups) == {3}
+
+
+def test_large_batches_leave_no_memory_behind():
+    buffer = amper.ReplayBuffer(10, {"image": {"shape": (84, 84), "dtype": "uint8"}}, sampler="per", seed=0)
+    buffer.add(image=np.zeros((10, 84, 84), np.uint8))
+    buffer.sample(1)
+    tracemalloc.start()
+    for b in (1000, 1001, 1002, 1003):
+        buffer.sample(b)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2**20
+
+
+@pytest.mark.parametrize("beta", [1e30, 3.5e38, 1e300])
+def test_weights_are_numbers_whatever_beta(beta):
+    buffer = amper.ReplayBuffer(4, {"x": {}}, sampler="per", seed=0)
+    buffer.add(x=np.zeros(4), priorities=[1.0, 1.0, 2.0, 3.0])
+    weights = buffer.sample(64, beta)["weights"]
+    assert np.isfinite(weights).all()
+    assert weights.max() == 1
+
+
+BROKEN_STATES = [
+    ("lfsr", {"urng": "lfsr"}, lambda d: d["sampler"]["source"].update(lfsr=-(1 << 62))),
+    ("lfsr", {"urng": "lfsr"}, lambda d: d["sampler"]["source"].update(lfsr=0)),
+    ("n_issued", {}, lambda d: d.update(n_issued=2**63 + 5)),
+    ("largest", {}, lambda d: d["sampler"].update(largest=-1)),
+    ("largest", {}, lambda d: d["sampler"].update(largest=70_000)),
+    ("scale", {}, lambda d: d["encoder"].update(scale=1e-30)),
+    ("flags", {}, lambda d: d["storage"]["rows"].fill(1)),
+    ("stats", {}, lambda d: d["stats"].update(never_sampled=-5)),
+]
+
+
+@pytest.mark.parametrize(("named", "options", "spoil"), BROKEN_STATES)
+def test_a_state_that_would_lead_a_kernel_astray_is_refused(named, options, spoil):
+    buffer = amper.ReplayBuffer(20, COLUMNS, sampler="amper-fr", sampler_options=options, seed=0)
+    use(buffer, 9)
+    state = buffer.state_dict()
+    spoil(state)
+    with pytest.raises(ValueError, match=named):
+        buffer.load_state_dict(state)
+
+
+def test_the_largest_numbers_are_kept_or_refused_by_name():
+    options = {"full_scale": 2.0**1023}
+    buffer = amper.ReplayBuffer(4, {"x": {}}, sampler="per", sampler_options=options, eps=1e300, alpha=1.0, seed=0)
+    buffer.add(x=0.0, priorities=1.7e308)
+    with pytest.raises(ValueError, match="priorities must be at most 1"):
+        buffer.update_priorities([0], [1.79e308])
+    with pytest.raises(ValueError, match="priorities must be at most 1"):
+        buffer.add(x=0.0, priorities=1.79e308)
+    buffer.load_state_dict(buffer.state_dict())
+    with pytest.raises(ValueError, match="full_scale must be 'auto' or a positive finite number"):
+        amper.ReplayBuffer(4, {"x": {}}, sampler="per", sampler_options={"full_scale": 10**400})
+    with pytest.raises(ValueError, match=r"fields\['x'\] must hold at most"):
+        amper.ReplayBuffer(4, {"x": {"shape": (2**70,)}})

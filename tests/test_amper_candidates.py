@@ -167,7 +167,7 @@ def test_the_full_scale_lies_above_the_maximum_and_within_one_block(v_max):
     ("grouping", "n_groups", "named"),
     [
         ("square", None, "grouping must be 'linear' or 'octave', got 'square'"),
-        ("linear", 0, "n_groups must be a whole number of at least 1, got 0"),
+        ("linear", 0, "n_groups must be a whole number in 1..65536, got 0"),
         ("linear", (7, 3), "n_groups must be a whole number"),
         ("octave", 20, "n_groups must be a pair"),
         ("octave", (0, 3), "n_groups must hold two whole numbers"),

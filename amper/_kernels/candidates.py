@@ -150,28 +150,6 @@ def find_nearest(records, arena, tables, queries, lam, full, top, rows, spans):
 
 # -- looking at a candidate set ------------------------------------------------------------------------
 @njit(cache=True)
-def members(records, arena, tables, spans, ties, slots, groups):
-    """List the whole CSP, span after span, then the ties."""
-    meta, _, buckets = _parts(tables)
-    value = np.empty(1)
-    bits = value.view(np.int64)
-    n = 0
-    for i in range(spans.shape[0]):
-        if spans[i, 2] == 0:
-            continue
-        last = _bucket(spans[i, 1], meta[3], value, bits)
-        for k in range(_bucket(spans[i, 0], meta[3], value, bits), last + 1):
-            for j in range(buckets[k, 1], buckets[k, 1] + buckets[k, 0]):
-                code = np.int64(records[arena[j], 0])
-                if spans[i, 0] <= code <= spans[i, 1]:
-                    slots[n], groups[n] = arena[j], spans[i, 3]
-                    n += 1
-    for j in range(ties.shape[0]):
-        slots[n], groups[n] = ties[j, 0], ties[j, 1]
-        n += 1
-
-
-@njit(cache=True)
 def multiplicity(records, spans, ties, slots, result):
     """Count how often each of `slots` stands in the CSP."""
     for i in range(slots.shape[0]):

@@ -72,7 +72,7 @@ def _importance_weights(probabilities, beta, weights):
         e = (ratio_bits[i] - np.int32(0x3F3504F3)) >> np.int32(23)
         ratio_bits[i] -= e << np.int32(23)
         power[i] = e
-    one, exponent = np.float32(1.0), np.float32(beta)
+    one, exponent = np.float32(1.0), np.float32(min(beta, 1e30))
     for i in range(n):
         s = (ratio[i] - one) / (ratio[i] + one)
         q = s * s
@@ -506,6 +506,27 @@ def _choose(begins, x):
     return at + (np.uint64(1) if begins[at + np.uint64(1)] <= x else np.uint64(0))
 
 
+@njit(cache=True)
+def list_entries(records, arena, tables, spans, n):
+    """Return slot and span of each of the n entries that the spans find, int64[2, n], span after span."""
+    meta, _, buckets = _parts(tables)
+    value = np.empty(1)
+    bits = value.view(np.int64)
+    found = np.empty((2, n), np.int64)
+    n = 0
+    for i in range(spans.shape[0]):
+        if spans[i, 2] == 0:
+            continue
+        last = _bucket(spans[i, 1], meta[3], value, bits)
+        for k in range(_bucket(spans[i, 0], meta[3], value, bits), last + 1):
+            for j in range(buckets[k, 1], buckets[k, 1] + buckets[k, 0]):
+                code = np.int64(records[arena[j], 0])
+                if spans[i, 0] <= code <= spans[i, 1]:
+                    found[0, n], found[1, n] = arena[j], i
+                    n += 1
+    return found
+
+
 @njit(cache=True, error_model="numpy")
 def draw_candidates(records, arena, tables, spans, ties, uniforms, slots, groups, probabilities):
     """Draw from the CSP: the spans' entries and the ties int64[t, 2] (slot, group), all alike; it is not empty.
@@ -517,6 +538,18 @@ def draw_candidates(records, arena, tables, spans, ties, uniforms, slots, groups
     n = uniforms.shape[0]
     codes = records.reshape(-1)  # and places between them
     sum_of_codes = tables[:16].view(np.int64)[1]
+    n_found = np.sum(spans[:, 2])
+    if n_entries > 16 * n_found and 2 * n > n_found:
+        # Nearly all of the pieces lies outside the ranges: one look at everything is cheaper than many tries.
+        found = list_entries(records, arena, tables, spans, n_found)
+        for i in range(n):
+            rank = min(np.int64(uniforms[i] * (n_found + ties.shape[0])), n_found + ties.shape[0] - 1)
+            if rank < n_found:
+                slots[i], groups[i] = found[0, rank], spans[found[1, rank], 3]
+            else:
+                slots[i], groups[i] = ties[rank - n_found, 0], ties[rank - n_found, 1]
+            probabilities[i] = np.int64(codes[2 * slots[i]]) / sum_of_codes
+        return
     # Three loops, so that cache misses overlap; what is rejected is drawn again on the way.
     for i in range(n):
         x = min(np.int64(uniforms[i] * total), total - 1)

@@ -116,7 +116,7 @@ def _first_bad(ids, priorities, n_issued):
             return 1, i
         if ids[i] >= n_issued:
             return 2, i
-        if not (0.0 <= priorities[i] < np.inf):
+        if not (0.0 <= priorities[i] <= 1.7e308):
             return 3, i
     return 0, 0
 
@@ -128,7 +128,7 @@ def _all_good(ids, priorities, n_issued):
     for i in range(ids.shape[0]):
         bad += (ids[i] < 0) | (ids[i] >= n_issued)
     for i in range(ids.shape[0]):
-        bad += not (priorities[i] >= 0.0 and priorities[i] < np.inf)
+        bad += not (priorities[i] >= 0.0 and priorities[i] <= 1.7e308)
     return bad == 0
 
 
