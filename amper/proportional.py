@@ -73,11 +73,6 @@ class SumTree:
         """Exact sum of the masses."""
         return int(self.nodes[0, _TOTAL])
 
-    @property
-    def n_bytes(self) -> int:
-        """Memory held."""
-        return self.nodes.nbytes + self.padded.nbytes
-
     def write(self, slots: Int64, masses: Int64) -> None:
         """Store `masses` in `slots`, in order."""
         writing.write_tree(self.nodes, self.padded, slots, masses)
@@ -129,11 +124,6 @@ class ExactSampler(ABC):
         """Write new codes."""
 
     @property
-    @abstractmethod
-    def n_bytes(self) -> int:
-        """Memory held."""
-
-    @property
     def codes(self) -> UInt32:
         """Code stored for each slot, uint32[capacity]; read-only."""
         view = self._codes.view()
@@ -164,11 +154,6 @@ class ProportionalSampler(ExactSampler):
     @property
     def _codes(self) -> UInt32:
         return self._tree.leaves
-
-    @property
-    def n_bytes(self) -> int:
-        """Memory held."""
-        return self._tree.n_bytes
 
     def update(self, slots: Int64, codes: Int64) -> None:
         """Write new codes."""
@@ -223,11 +208,6 @@ class UniformSampler(ExactSampler):
     @property
     def _codes(self) -> UInt32:
         return self._stored
-
-    @property
-    def n_bytes(self) -> int:
-        """Memory held."""
-        return self._stored.nbytes
 
     def update(self, slots: Int64, codes: Int64) -> None:
         """Write new codes."""

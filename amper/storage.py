@@ -297,11 +297,6 @@ class RowStorage:
         if self._flags[n:].any():
             raise ValueError(f"flags must be set in the first {n} rows only, got one beyond")
 
-    @property
-    def n_bytes(self) -> int:
-        """Memory held, the columns included."""
-        return self.rows.nbytes
-
     def state_dict(self) -> dict[str, Any]:
         """Return the rows, flags included."""
         return {"rows": self.rows.copy()}
