@@ -162,6 +162,10 @@ def test_a_quantile_full_scale_ignores_outliers_and_still_finds_them():
         ("amper-fr", {"full_scale": -1.0}, "full_scale must be 'auto' or a positive finite number of at most"),
         ("amper-fr", {"min_csp": 0}, "min_csp must be a whole number in 1..2"),
         ("amper-fr", {"max_redraws": -1}, "max_redraws must be a whole number in 0..10000, got -1"),
+        ("amper-fr", {"min_csp": 10**30}, "min_csp must be a whole number in 1..2"),
+        ("amper-fr", {"max_redraws": 10**15}, "max_redraws must be a whole number in 0..10000"),
+        ("amper-fr", {"n_groups": 10**15}, "n_groups must be a whole number in 1..65536"),
+        ("amper-fr", {"lam": 5e-324}, "lam must be a number of 1e-9 to 1e6, got 5e-324"),
         ("amper-fr", {"v_max": "q0"}, "v_max must be 'running' or 'q' and a percentage"),
         ("amper-fr", {"v_max": "max"}, "v_max must be 'running' or 'q' and a percentage"),
         (

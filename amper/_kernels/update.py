@@ -1,7 +1,8 @@
 """What one update of priorities does, in one compiled call: checks, codes, and the structure that holds them.
 
-By operation and not by structure, for a kernel may call kernels of its own file only, and a second call costs as much
-as writing 40 priorities. Three structures: a plain array of codes; the sum tree; the index of slots by code.
+By operation and not by structure, and longer than most files, for a kernel may call kernels of its own file only, and a
+second call costs as much as writing 40 priorities. Three structures: a plain array of codes; the sum tree; the index
+of slots by code.
 
 Sum tree. A tree of fan-out 16 over integer masses. leaves uint32[n], n a multiple of 16, are the masses; a group is 16
 of them, one cache line. nodes int64[65 + k, 16]:
