@@ -9,13 +9,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["ReplayBuffer", "Trace", "__version__"]
+__all__ = ["Linear", "ReplayBuffer", "Sequences", "Trace", "__version__"]
 
 if TYPE_CHECKING:
     from amper.replay import ReplayBuffer
+    from amper.schedules import Linear
+    from amper.sequences import Sequences
     from amper.trace import Trace
 
-_HOMES = {"ReplayBuffer": "amper.replay", "Trace": "amper.trace", "samplers": "amper.samplers"}
+_HOMES = {
+    "Linear": "amper.schedules",
+    "ReplayBuffer": "amper.replay",
+    "Sequences": "amper.sequences",
+    "Trace": "amper.trace",
+    "samplers": "amper.samplers",
+}
 
 
 def __getattr__(name: str) -> Any:

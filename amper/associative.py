@@ -169,6 +169,10 @@ class AmperSampler:
         self._search.write(slots, codes)
         return codes
 
+    def raise_maximum(self, code: int) -> None:
+        """Count `code` as written."""
+        self._largest = max(self._largest, code)
+
     def update(self, slots: Int64, codes: Int64) -> None:
         """Write new codes."""
         if not len(slots):

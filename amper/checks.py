@@ -11,7 +11,7 @@ import numpy as np
 from amper.protocols import Array, Float64, Int64
 
 if TYPE_CHECKING:
-    from amper.storage import Field
+    from amper.fields import Field
 
 _LARGEST = {np.dtype(name).itemsize: float(np.finfo(name).max) for name in ("f2", "f4", "f8", "longdouble")}
 _INT64, _FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
@@ -46,10 +46,10 @@ def number(name: str, value: Any, low: float, high: float) -> float:
     return float(value)
 
 
-def only(name: str, value: Any, allowed: Any, instead: str) -> None:
-    """Refuse every value but the one that is built."""
-    if value != allowed or isinstance(value, bool) != isinstance(allowed, bool):
-        raise ValueError(f"{name} must be {allowed!r}, the only one available, got {value!r}; {instead}")
+def truth(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 def columns(fields: Mapping[str, Field], values: Mapping[str, Any]) -> tuple[int, dict[str, Array]]:

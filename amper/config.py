@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from amper import checks
+from amper import checks, schedules
+from amper.sequences import Sequences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,35 +21,50 @@ class ReplayConfig:
     """
 
     capacity: int
-    alpha: float
-    beta: float
+    alpha: float | schedules.Linear
+    beta: float | schedules.Linear
     eps: float
     n_envs: int
     n_step: int
     discount: float
     seed: int | None
+    sequences: Sequences | None
     storage: str
     threads: bool
 
     def __post_init__(self) -> None:
         self._set("capacity", checks.whole("capacity", self.capacity, at_least=1, at_most=checks.MOST_SLOTS))
         for name in ("alpha", "beta"):
-            self._set(name, checks.number(name, getattr(self, name), 0.0, math.inf))
+            self._set(name, schedules.exponent(name, getattr(self, name)))
         self._set("eps", checks.number("eps", self.eps, 0.0, checks.LARGEST_EPS))
         self._set("discount", checks.number("discount", self.discount, 0.0, 1.0))
         self._set("n_envs", checks.whole("n_envs", self.n_envs, at_least=1))
         if self.n_envs > self.capacity:
             raise ValueError(f"n_envs must be at most the capacity {self.capacity}, got {self.n_envs!r}")
-        checks.only("n_step", self.n_step, 1, "store one-step transitions")
-        checks.only("storage", self.storage, "memory", "keep the rows in memory")
-        checks.only("threads", self.threads, False, "guard calls from several threads by a lock of your own")
+        self._set("n_step", checks.whole("n_step", self.n_step, at_least=1, at_most=2**20))
         if self.seed is not None:
             self._set("seed", checks.whole("seed", self.seed, at_least=0))
+        if not isinstance(self.sequences, Sequences | None):
+            raise TypeError(f"sequences must be an amper.Sequences or None, got {self.sequences!r}")
+        checks.truth("threads", self.threads)
+        if self.storage != "memory":
+            raise ValueError(f"storage must be 'memory', the only one available, got {self.storage!r}")
+        if self.threads:
+            raise ValueError("threads must be False, the only one available; guard calls by a lock of your own")
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # a plain Python number in place of what was given
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a saved replay must be constructed with again, JSON-serialisable."""
-        only = ("n_step", "storage", "threads")
-        return {name: value for name, value in asdict(self).items() if name not in only}
+        return {name: value for name, value in asdict(self).items() if name not in ("storage", "threads")}
+
+
+def from_dict(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments of `ReplayBuffer` that a saved configuration stands for."""
+    options = dict(config)
+    for name in ("alpha", "beta"):
+        options[name] = schedules.from_json(options[name])
+    if options["sequences"] is not None:
+        options["sequences"] = Sequences(**options["sequences"])
+    return options

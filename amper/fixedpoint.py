@@ -110,16 +110,16 @@ class PriorityEncoder:
         self.scale, self.largest = format.start, -1.0
         self.n_saturated = self.n_rescales = 0
         self._written = np.empty((2, 256), np.int64)
-        self._default_of = (-1.0, 0.0)  # the largest priority and the scale that `_default` was encoded from
+        self._default_of = (-1.0, 0.0, 0.0)  # largest priority, scale and alpha that `_default` was encoded from
         self._default, self._default_saturates = np.zeros(1, np.int64), 0
 
     def defaults(self, k: int) -> Int64:
         """Return the codes of k new transitions without priorities: the largest seen, 1.0 before any. Read only."""
-        if self._default_of != (self.largest, self.scale):
+        if self._default_of != (self.largest, self.scale, self.alpha):
             priority = np.array([self.largest if self.largest >= 0 else 1.0])
             self._default, self._default_saturates = self.format.encode(priority, self.alpha, self.scale)
             self._written = np.empty((2, 256), np.int64)
-        self._default_of = (self.largest, self.scale)
+        self._default_of = (self.largest, self.scale, self.alpha)
         self.n_saturated += k * self._default_saturates
         return self._default if k == 1 else np.repeat(self._default, k)
 

@@ -158,6 +158,15 @@ class RowWriter(Protocol):
         ...
 
 
+@runtime_checkable
+class RunningMaximum(Protocol):
+    """A sampler whose law depends on the largest code written."""
+
+    def raise_maximum(self, code: int) -> None:
+        """Count `code` as written: new transitions will come at it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceHeader:
     """What a trace was recorded from.

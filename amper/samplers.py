@@ -80,20 +80,24 @@ def make(name: str, capacity: int, *, seed: int | None = None, **options: Any) -
 
 def make_from(name: str, capacity: int, seed: int | None, options: Mapping[str, Any]) -> Sampler:
     """Return a sampler, as `make`, its options in one mapping."""
+    plain = checked(name, options)
+    capacity = whole("capacity", capacity, at_least=1, at_most=MOST_SLOTS)
+    return _REGISTRY[name](capacity, uniform_sources.stream(seed, f"sampler/{name}"), **plain)
+
+
+def checked(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of a registered sampler, as plain Python values; refuse unknown names."""
     if not isinstance(name, str) or name not in _REGISTRY:
         close = difflib.get_close_matches(str(name), _REGISTRY, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"sampler must be one of {', '.join(_REGISTRY)}, got {name!r}{hint}")
     if not isinstance(options, Mapping):
         raise TypeError(f"sampler_options must be a mapping, got {options!r}")
-    factory = _REGISTRY[name]
-    known = _option_names(factory)
+    known = option_names(name)
     for option in options:
         if not isinstance(option, str) or (known and option not in known):
             raise ValueError(f"sampler_options must be among {', '.join(known)} for {name!r}, got {option!r}")
-    plain = {option: _plain(value) for option, value in options.items()}
-    capacity = whole("capacity", capacity, at_least=1, at_most=MOST_SLOTS)
-    return factory(capacity, uniform_sources.stream(seed, f"sampler/{name}"), **plain)
+    return {option: _plain(value) for option, value in options.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -103,8 +107,9 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _option_names(factory: Factory) -> list[str]:
-    """Return the keyword options a factory takes; empty where it cannot be told."""
+def option_names(name: str) -> list[str]:
+    """Return the keyword options a registered sampler takes; empty where it cannot be told."""
+    factory = _REGISTRY[name]
     source = AmperSampler if factory in (_amper_fr, _amper_k) else factory
     parameters = inspect.signature(source).parameters.values()
     if source is factory and any(p.kind is p.VAR_KEYWORD for p in parameters):

@@ -7,31 +7,49 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from amper import checks, samplers
+from amper import checks
+from amper.config import ReplayConfig, from_dict
+from amper.fields import Field
 from amper.fixedpoint import PriorityEncoder
-from amper.protocols import RowDrawer, RowWriter, Sampler, Sink, TraceHeader
+from amper.protocols import RowDrawer, RowWriter, Sampler, Sink, TraceHeader, UniformSource
+from amper.stages import Stage
 from amper.state import flatten, read_npz, unflatten, write_npz
-from amper.storage import Field, RowStorage
+from amper.storage import RowStorage
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+
+
+class Parts(NamedTuple):
+    """What a replay consists of."""
+
+    sampler: Sampler
+    encoder: PriorityEncoder
+    stages: dict[str, Stage]
+    storage: RowStorage
+    source: UniformSource
 
 
 class Saved(ABC):
-    """What `ReplayBuffer` consists of; recording, saving and loading it."""
+    """The parts of `ReplayBuffer`; recording, saving and loading them."""
 
+    _settings: ReplayConfig
+    _step_fields: dict[str, Field]
+    _is_plain: bool
     _capacity: int
-    _fields: tuple[Field, ...]
+    _n_envs: int
     _config: dict[str, Any]
     _sampler_name: str
     _sampler: Sampler
     _drawer: RowDrawer | None
     _writer: RowWriter | None
     _encoder: PriorityEncoder
+    _stages: dict[str, Stage]
     _storage: RowStorage
+    _source: UniformSource
     _n_issued: int
     _stats: dict[str, int]
     _sink: Sink | None
@@ -40,9 +58,17 @@ class Saved(ABC):
     def __init__(self, capacity: int, fields: Mapping[str, Mapping[str, Any]], **options: Any) -> None:
         """Construct the parts."""
 
-    def _adopt(self, sampler: Sampler) -> None:
-        """Take `sampler`, and the shortcuts it has."""
-        self._sampler = sampler
+    def __len__(self) -> int:
+        return min(self._n_issued, self._capacity)
+
+    @abstractmethod
+    def _new_parts(self) -> Parts:
+        """Return parts as this replay's configuration asks for them, empty."""
+
+    def _adopt(self, parts: Parts) -> None:
+        """Take `parts`, and the shortcuts the sampler has."""
+        self._sampler, self._encoder, self._stages, self._storage, self._source = parts
+        sampler = parts.sampler
         self._drawer = sampler if isinstance(sampler, RowDrawer) else None
         self._writer = sampler if isinstance(sampler, RowWriter) and sampler.update_rows is not None else None
 
@@ -68,7 +94,8 @@ class Saved(ABC):
             "config": json.loads(json.dumps(self._config)),
             "n_issued": self._n_issued, "stats": dict(self._stats),
             "encoder": self._encoder.state_dict(), "storage": self._storage.state_dict(),
-            "sampler": self._sampler.state_dict(),
+            "sampler": self._sampler.state_dict(), "source": self._source.state_dict(),
+            "stages": {name: stage.state_dict() for name, stage in self._stages.items()},
         }  # fmt: skip
 
     def load_state_dict(self, d: Mapping[str, Any]) -> None:
@@ -85,22 +112,25 @@ class Saved(ABC):
         checks.same_config(json.loads(json.dumps(self._config)), d)
         checks.same_layout("d", self.state_dict(), d)
         # Into new parts first: a state that turns out broken leaves this buffer as it is.
-        options, seed = self._config["sampler_options"], self._config["seed"]
-        sampler = samplers.make_from(self._sampler_name, self._capacity, seed, options)
-        encoder = PriorityEncoder(sampler.format, self._encoder.alpha, self._encoder.eps)
-        storage = RowStorage(self._capacity, self._fields)
+        parts = self._new_parts()
+        self._fill(parts, d)
+        self._n_issued, self._stats = d["n_issued"], dict(d["stats"])
+        self._adopt(parts)
+
+    def _fill(self, parts: Parts, d: Mapping[str, Any]) -> None:
+        """Load a state into new parts; ValueError if it is broken."""
         try:
-            sampler.load_state_dict(d["sampler"])
-            encoder.load_state_dict(d["encoder"])
-            storage.load_state_dict(d["storage"])
-            checks.stored(sampler.codes, d["n_issued"])
+            parts.sampler.load_state_dict(d["sampler"])
+            parts.encoder.load_state_dict(d["encoder"])
+            parts.storage.load_state_dict(d["storage"])
+            parts.source.load_state_dict(d["source"])
+            for name, stage in parts.stages.items():
+                stage.load_state_dict(d["stages"][name])
+            checks.stored(parts.sampler.codes, d["n_issued"])
             checks.counters(d["stats"], self._stats)
-            storage.check_flags(min(d["n_issued"], self._capacity))
+            parts.storage.check_flags(min(d["n_issued"], self._capacity))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"d must be the state of a buffer, got a broken one: {error}") from error
-        self._n_issued, self._stats = d["n_issued"], dict(d["stats"])
-        self._encoder, self._storage = encoder, storage
-        self._adopt(sampler)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole buffer as one .npz: temporary file first, then renamed into place."""
@@ -126,7 +156,7 @@ class Saved(ABC):
             )
         try:
             d = unflatten(header, arrays)
-            config = dict(d["config"])
+            config = from_dict(d["config"])
             buffer = cls(config.pop("capacity"), config.pop("fields"), **config)
             buffer.load_state_dict(d)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from amper.protocols import Array, Float32, Int64, Replay
+from amper.schedules import Linear
 from rl._kernels import dqn as kernels
 from rl.networks import Mlp
 from rl.optimisers import Adam
 from rl.policies import GreedyPolicy, rows
 from rl.protocols import Spaces, Step
-from rl.schedules import Linear
 from rl.streams import stream
 
 _UNIFORMS = 1024  # rows drawn at a time: one call of the generator serves as many steps

@@ -13,7 +13,8 @@ import pytest
 
 import amper
 from amper import samplers, saving
-from amper.storage import RowStorage, parse_fields
+from amper.fields import parse_fields
+from amper.storage import RowStorage
 from tests.naive.replay import code_of
 
 FIELDS = {
@@ -204,7 +205,7 @@ def test_files_that_are_no_replay_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "FORMAT_VERSION", 1)
     filled().save(tmp_path / "old.npz")
     monkeypatch.undo()
-    with pytest.raises(ValueError, match=r"path must name a replay of format 2, got .* of format 1"):
+    with pytest.raises(ValueError, match=r"path must name a replay of format 3, got .* of format 1"):
         amper.ReplayBuffer.load(tmp_path / "old.npz")
     trace = amper.Trace()
     amper.ReplayBuffer(4, {"x": {}}, sink=trace)
@@ -241,9 +242,10 @@ BAD_CONSTRUCTION = [
     ({"discount": 1.5}, ValueError, r"discount must lie in 0..1, got 1.5"),
     ({"n_envs": 0}, ValueError, "n_envs must be at least 1, got 0"),
     ({"n_envs": 99}, ValueError, "n_envs must be at most the capacity 8, got 99"),
-    ({"n_step": 3}, ValueError, "n_step must be 1, the only one available, got 3"),
+    ({"n_step": 0}, ValueError, "n_step must be at least 1, got 0"),
+    ({"n_step": 3}, ValueError, "fields must have a column 'terminated' for n_step=3, got x"),
     ({"storage": "disk"}, ValueError, "storage must be 'memory', the only one available, got 'disk'"),
-    ({"threads": True}, ValueError, "threads must be False, the only one available, got True"),
+    ({"threads": 1}, TypeError, "threads must be True or False, got 1"),
     ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
     ({"sink": 3}, TypeError, "sink must be a Trace, or record as one does, got 3"),
     ({"sampler": ["per"]}, ValueError, "sampler must be one of"),
@@ -356,8 +358,8 @@ def test_an_empty_buffer_cannot_be_sampled():
 def test_columns_lie_side_by_side_and_aligned():
     storage = RowStorage(3, parse_fields({"a": {"dtype": "bool"}, "b": {"dtype": "float64"}, "c": {"shape": (3,)}}))
     assert storage.row_bytes == 24
-    storage.write(np.array([0, 2]), {"a": np.array([True, True]), "b": np.array([1.0, 2.0]), "c": np.ones((2, 3))})
-    assert list(storage.read(np.arange(3))["b"]) == [1, 0, 2]
+    storage.write(2, 2, {"a": np.array([True, True]), "b": np.array([1.0, 2.0]), "c": np.ones((2, 3))})
+    assert list(storage.read("b", np.arange(3))) == [2, 0, 1]
 
 
 def test_a_superseded_duplicate_sets_no_maximum():

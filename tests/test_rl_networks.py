@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from amper.schedules import Linear
 from rl.networks import Mlp
 from rl.optimisers import Adam
-from rl.schedules import Linear
 from rl.streams import derived_seed, stream
 from tests.naive import dqn as naive
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from amper import checks
 
 
 def _check_finite(name: str, value: float) -> None:
@@ -42,3 +46,22 @@ class Linear:
         if step >= self.n_steps:
             return self.end
         return self.start + (self.end - self.start) * (step / self.n_steps)
+
+
+def exponent(name: str, value: Any) -> float | Linear:
+    """Return an exponent, or a schedule of exponents, all at least 0 and finite.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither, or out of range.
+    """
+    if not isinstance(value, Linear):
+        return checks.number(name, value, 0.0, math.inf)
+    start, end = (checks.number(f"{name}.{end}", getattr(value, end), 0.0, math.inf) for end in ("start", "end"))
+    return Linear(start, end, checks.whole(f"{name}.n_steps", value.n_steps, at_least=0))
+
+
+def from_json(value: Any) -> Any:
+    """Return a number as it is, and the schedule that a mapping describes."""
+    return Linear(**value) if isinstance(value, Mapping) else value

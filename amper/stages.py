@@ -1,0 +1,96 @@
+"""What stands between a step and a stored transition: stages that take steps and issue rows, per environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from amper.fields import Field
+from amper.protocols import Array, Float64, Int64
+
+
+class Steps(NamedTuple):
+    """Rows on their way into a replay, each environment's in order.
+
+    Attributes
+    ----------
+    columns : mapping
+        Arrays [k, ...] by name.
+    envs : int64[k]
+        Environment of each.
+    ends : bool[k]
+        Whether an episode's last step is in it, so that nothing may be joined across.
+    priorities : float64[k]
+        Raw abs(TD error); NaN for none.
+    """
+
+    columns: Mapping[str, Array]
+    envs: Int64
+    ends: Array
+    priorities: Float64
+
+    @property
+    def k(self) -> int:
+        """Rows."""
+        return len(self.envs)
+
+
+class Stage(Protocol):
+    """Holds steps back until what it makes of them is complete."""
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Columns of what it issues."""
+        ...
+
+    @property
+    def n_pending(self) -> int:
+        """Steps that no row issued so far begins with or holds."""
+        ...
+
+    def push(self, steps: Steps) -> Steps:
+        """Take steps; return what is complete by them."""
+        ...
+
+    def flush(self, env: int) -> Steps:
+        """Return what is pending of an environment whose stream was cut."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the pending steps."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`; ValueError if it cannot be."""
+        ...
+
+
+def push(stages: Sequence[Stage], steps: Steps) -> Steps:
+    """Return what `steps` complete after all stages."""
+    for stage in stages:
+        steps = stage.push(steps)
+    return steps
+
+
+def flush(stages: Sequence[Stage], env: int) -> list[Steps]:
+    """Return what is pending of an environment in any stage, in order."""
+    return [push(stages[i + 1 :], stage.flush(env)) for i, stage in enumerate(stages)]
+
+
+def need(fields: tuple[Field, ...], names: Sequence[str], what: str) -> None:
+    """Raise ValueError unless there are columns `names`, each one truth value."""
+    by_name = {f.name: f for f in fields}
+    for name in names:
+        field = by_name.get(name)
+        if field is None:
+            raise ValueError(f"fields must have a column {name!r} for {what}, got {', '.join(by_name)}")
+        if field.dtype != np.bool_ or field.shape:
+            raise ValueError(f"fields[{name!r}] must be {{'dtype': 'bool'}} for {what}, got {field.dtype}")
+
+
+def check_counts(name: str, counts: Int64, below: int | None = None) -> None:
+    """Raise ValueError unless all counts of a state lie in 0 .. below - 1."""
+    if counts.size and (counts.min() < 0 or (below is not None and counts.max() >= below)):
+        raise ValueError(f"{name} must lie in 0..{'' if below is None else below - 1}, got {counts.tolist()}")

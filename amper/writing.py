@@ -1,0 +1,219 @@
+"""Writing to a replay: what `add`, `update_priorities` and `end_episode` of `ReplayBuffer` do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from amper import checks, stages
+from amper._kernels.update import check
+from amper.protocols import Array, Float64, Int64, RunningMaximum
+from amper.saving import Saved
+from amper.schedules import Linear
+from amper.sequences import sequence_priorities
+
+
+class Written(Saved):
+    """The part of `ReplayBuffer` that writes."""
+
+    def add(self, /, *, priorities: Any = None, **columns: Any) -> Int64:
+        """Store one transition, or k of them, and return their ids.
+
+        Parameters
+        ----------
+        priorities : float or float[k], optional
+            Raw abs(TD error); the largest seen so far by default (1.0 when none was). With n_step > 1 that of a
+            step becomes that of the transition it begins; with sequences theirs follows from their steps'.
+        **columns
+            Every column: one value, or arrays whose first axis is k.
+
+        Returns
+        -------
+        int64[k]
+            Consecutive ids, never reused. With n_step > 1 or sequences the ids issued by what these steps
+            completed, perhaps none.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If columns are missing, unknown, of unequal length, of the wrong shape or not convertible; if a
+            priority is negative or not finite; if k exceeds the capacity. Nothing is stored then.
+        """
+        if priorities is None and self._is_plain:
+            row = self._storage.as_row(columns)
+            if row is not None:
+                return self._add_row(row)
+        k, rows = checks.columns(self._step_fields, columns)
+        if self._n_envs > 1 and k != self._n_envs:
+            raise ValueError(f"columns must have n_envs={self._n_envs} rows, one an environment, got {k}")
+        if k > self._capacity:
+            raise ValueError(f"columns must have at most capacity={self._capacity} rows, got {k}; add them in parts")
+        raw = None if priorities is None else checks.priorities(priorities, k)
+        if k == 0:
+            return np.empty(0, np.int64)
+        if raw is not None:
+            self._encoder.doublings(float(raw.max()) + self._encoder.eps)  # refuses what no scale can hold
+        if not self._stages:
+            return self._store(rows, k, raw)
+        envs = np.arange(k) if self._n_envs > 1 else np.zeros(k, np.int64)
+        ends = rows["terminated"] | rows["truncated"]
+        steps = stages.Steps(rows, envs, ends, np.full(k, np.nan) if raw is None else raw)
+        return self._issue(stages.push(tuple(self._stages.values()), steps))
+
+    def _add_row(self, row: tuple[Any, ...]) -> Int64:
+        """Store one transition whose values need no conversion: `add` without its detours."""
+        first = self._n_issued
+        slot = first % self._capacity
+        was_sampled = self._storage.write_row(slot, row)
+        if first >= self._capacity:
+            self._stats["never_sampled"] += 1 - was_sampled
+        self._n_issued = first + 1
+        ids, slots = np.empty(1, np.int64), np.empty(1, np.int64)
+        ids[0], slots[0] = first, slot
+        stored = self._sampler.insert(slots, self._encoder.defaults(1), at_maximum=True)
+        if self._sink is not None:
+            self._sink.record_insert(slots, stored, at_maximum=True)
+        return ids
+
+    def _store(self, columns: Mapping[str, Array], k: int, raw: Float64 | None) -> Int64:
+        """Store k transitions, at most the capacity, and return their ids."""
+        first = self._n_issued
+        self._set_alpha()
+        if raw is None:
+            codes = self._encoder.defaults(k)
+        else:
+            priorities = raw + self._encoder.eps
+            self._grow(float(priorities.max()))
+            codes = self._encoder.encode(priorities)
+        slots, n_sampled = self._storage.write(first, k, columns)
+        self._stats["never_sampled"] += max(0, min(k, first + k - self._capacity)) - n_sampled
+        self._n_issued += k
+        stored = self._sampler.insert(slots, codes, at_maximum=raw is None)
+        if self._sink is not None:
+            self._sink.record_insert(slots, stored, at_maximum=raw is None)
+        return np.arange(first, first + k)
+
+    def _issue(self, steps: stages.Steps) -> Int64:
+        """Store what the stages completed: runs of transitions with and without priorities, in order."""
+        first, k = self._n_issued, steps.k
+        has = ~np.isnan(steps.priorities)
+        cuts = {0, k, *(np.flatnonzero(np.diff(has)) + 1).tolist(), *range(0, k, self._capacity)}
+        edges = sorted(cuts)
+        for begin, end in pairwise(edges):
+            columns = {name: column[begin:end] for name, column in steps.columns.items()}
+            self._store(columns, end - begin, steps.priorities[begin:end] if has[begin] else None)
+        return np.arange(first, self._n_issued)
+
+    def _set_alpha(self) -> None:
+        """Take the exponent that a schedule has come to; the full scale follows."""
+        schedule = self._settings.alpha
+        if isinstance(schedule, Linear):
+            self._encoder.alpha = schedule(self._n_issued)
+            self._grow(self._encoder.largest)
+            if isinstance(self._sampler, RunningMaximum):
+                self._sampler.raise_maximum(int(self._encoder.defaults(1)[0]))
+
+    def _grow(self, largest: float) -> None:
+        """Double the full scale until it holds the mass of the priority `largest`; negative: there is none."""
+        if largest < 0:
+            return
+        n = self._encoder.doublings(largest)
+        if n == 0:
+            return
+        self._sampler.rescale(n)
+        self._encoder.double(n)
+        if self._sink is not None and len(self):
+            codes = self._sampler.codes
+            stored = np.flatnonzero(codes)
+            self._sink.record_update(stored, codes[stored], actor=-n)
+
+    def update_priorities(self, indices: Any, priorities: Any) -> int:
+        """Store new priorities and return how many distinct live transitions were written.
+
+        Parameters
+        ----------
+        indices : int[b]
+            Ids, as `sample` returned them. One already overwritten is skipped and counted; a duplicate takes
+            its last value.
+        priorities : float[b], or float[b, t] for sequences of t steps
+            Raw abs(TD error). That of steps outside the mask is not looked at.
+
+        Raises
+        ------
+        IndexError
+            If an id is negative or was not issued.
+        ValueError
+            If a priority is negative or not finite, or lengths differ.
+        TypeError
+            If ids are not whole numbers, or priorities not numbers. Nothing is changed in any of these cases.
+        """
+        ids = checks.ids(indices)
+        if self._settings.sequences is not None:
+            priorities = self._of_sequences(ids, priorities)
+        values = checks.floats("priorities", priorities)
+        if len(ids) != len(values):
+            raise ValueError(f"priorities must have one value an index, {len(ids)}, got {len(values)}")
+        kernel = (self._writer and self._writer.update_rows) or check
+        n, capacity = self._n_issued, self._capacity
+        self._set_alpha()
+        status, at, n_live, largest, n_stale, _, _ = self._encoder.update(ids, values, n, capacity, kernel)
+        if status == checks.GROW:
+            self._grow(largest)
+            status, at, n_live, largest, n_stale, _, _ = self._encoder.update(ids, values, n, capacity, kernel)
+        if status != checks.DONE:
+            checks.raise_update(status, at, ids, values, n)
+        self._stats["stale_updates"] += n_stale
+        if n_live and (self._writer is None or self._sink is not None):
+            slots, codes = self._encoder.written(len(ids), n_live)
+            if self._writer is None:
+                self._sampler.update(slots, codes)
+            if self._sink is not None:
+                self._sink.record_update(slots, codes)
+        return n_live
+
+    def _of_sequences(self, ids: Int64, priorities: Any) -> Any:
+        """Return priorities by sequence, where they were given by step."""
+        array = checks.as_array("priorities", priorities)
+        if array.ndim != 2:
+            return priorities
+        sequences = self._settings.sequences
+        assert sequences is not None
+        shape = (len(ids), sequences.n_steps)
+        if array.shape != shape or array.dtype.kind not in "iuf":
+            raise ValueError(f"priorities must be numbers of shape {shape}, got {array.dtype} of {array.shape}")
+        mask = self._storage.read("mask", ids % self._capacity)
+        mask[ids < self._n_issued - self._capacity] = True  # overwritten: skipped below
+        bad = mask & ~((array >= 0) & (array <= checks.LARGEST_PRIORITY))
+        if bad.any():
+            at = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise ValueError(f"priorities must be finite and at least 0, got {array[at]} at position {at}")
+        return sequence_priorities(array, mask, sequences.eta)
+
+    def end_episode(self, env: int | None = None) -> Int64:
+        """Issue what is pending of a stream cut without a flag; one-step transitions leave nothing.
+
+        Parameters
+        ----------
+        env : int, optional
+            Environment; all by default.
+
+        Returns
+        -------
+        int64[k]
+            The ids issued.
+
+        Raises
+        ------
+        IndexError
+            If there is no such environment.
+        """
+        if env is not None and not 0 <= checks.whole("env", env, at_least=0) < self._n_envs:
+            raise IndexError(f"env must be below n_envs={self._n_envs}, got {env!r}")
+        first = self._n_issued
+        for cut in range(self._n_envs) if env is None else (env,):
+            for steps in stages.flush(tuple(self._stages.values()), int(cut)):
+                self._issue(steps)
+        return np.arange(first, self._n_issued)
