@@ -1,4 +1,4 @@
-"""The samplers by name: uniform, per, amper-k, amper-fr; one word swaps them.
+"""The samplers by name: uniform, per, per-rank, amper-k, amper-fr; one word swaps them.
 
 A sampler keeps codes by slot and returns slots. See `protocols.Sampler`; `replay.ReplayBuffer` calls it.
 """
@@ -19,6 +19,7 @@ from amper.checks import MOST_SLOTS, whole
 from amper.fixedpoint import convert
 from amper.proportional import ProportionalSampler, UniformSampler
 from amper.protocols import Sampler
+from amper.rank import RankSampler
 from amper.trace import OpKind, Trace
 
 Factory = Callable[..., Sampler]
@@ -36,6 +37,7 @@ def _amper_k(capacity: int, seed: np.random.SeedSequence, **options: Any) -> Sam
 _REGISTRY: dict[str, Factory] = {
     "uniform": UniformSampler,
     "per": ProportionalSampler,
+    "per-rank": RankSampler,
     "amper-k": _amper_k,
     "amper-fr": _amper_fr,
 }
@@ -47,7 +49,7 @@ def available() -> tuple[str, ...]:
     Examples
     --------
     >>> available()
-    ('uniform', 'per', 'amper-k', 'amper-fr')
+    ('uniform', 'per', 'per-rank', 'amper-k', 'amper-fr')
     """
     return tuple(_REGISTRY)
 

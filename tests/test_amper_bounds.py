@@ -67,7 +67,9 @@ def test_a_billion_updates_leave_the_sums_exact(capsys):
         print(f"\n  {n_updates:,} updates: root {tree.total}, recomputed {int(tree.leaves.sum(dtype=np.uint64))}")
 
 
-@pytest.mark.parametrize(("name", "limit"), [("uniform", 24), ("per", 24), ("amper-fr", 32), ("amper-k", 32)])
+@pytest.mark.parametrize(
+    ("name", "limit"), [("uniform", 24), ("per", 24), ("per-rank", 40), ("amper-fr", 32), ("amper-k", 32)]
+)
 @pytest.mark.parametrize("n", [100_000, 300_001])
 def test_memory_beyond_the_columns_is_bounded(name, limit, n, capsys):
     warm = amper.ReplayBuffer(100, COLUMNS, sampler=name, seed=0)  # compiles, and pays what a process pays once
@@ -103,6 +105,7 @@ def use(buffer, n):
     [
         ("uniform", {}),
         ("per", {}),
+        ("per-rank", {}),
         ("amper-fr", {}),
         ("amper-fr", {"min_csp": 40}),  # redraws and falls back
         ("amper-fr", {"bits": 20, "match": "radius"}),

@@ -22,7 +22,8 @@ from tests.naive.replay import NaiveReplay
 
 FIELDS = {"x": {"dtype": "int64"}, "y": {"shape": (2,)}, "terminated": {"dtype": "bool"}, "z": {"dtype": "uint8"}}
 MAKES = [
-    ("uniform", {}), ("per", {}), ("per", {"bits": 8}), ("amper-k", {}), ("amper-fr", {}), ("amper-fr", {"bits": 24}),
+    ("uniform", {}), ("per", {}), ("per", {"bits": 8}), ("per-rank", {}), ("amper-k", {}),
+    ("amper-fr", {}), ("amper-fr", {"bits": 24}),
     ("amper-fr", {"engine": "tcam"}), ("amper-fr", {"weights": "csp", "unique": True, "lam": 2.0}),
     ("amper-fr", {"v_max": "q90", "grouping": "octave"}), ("amper-k", {"distance": "hamming"}),
 ]  # fmt: skip

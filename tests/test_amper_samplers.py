@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import amper
 from amper import samplers
 from amper.proportional import SumTree
+from tests.naive import associative as naive
 from tests.naive.associative import kl
 
 NAMES = samplers.available()
@@ -87,6 +89,36 @@ def test_per_is_exactly_proportional():
     assert stats.chi2.sf(np.sum((drawn - wrong) ** 2 / wrong), n - 1) < 1e-6
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
+def test_per_rank_draws_by_rank_and_ties_share_alike(alpha):
+    rng = np.random.default_rng(1)
+    codes = (2.0 ** rng.uniform(0, 32, 400)).astype(np.int64)
+    codes[300:340] = codes[0]  # ties
+    sampler = samplers.make("per-rank", 500, seed=5, alpha=alpha)
+    sampler.insert(np.arange(400), codes, at_maximum=False)
+    moved = rng.permutation(400)[:200]
+    codes[moved] = (2.0 ** rng.uniform(0, 32, 200)).astype(np.int64)
+    sampler.update(moved, codes[moved])
+    law = naive.rank_law(codes.tolist(), alpha)
+    assert sampler.law(1)[:400] == pytest.approx(law)
+    draw = sampler.sample(1_000_000)
+    assert draw.probabilities == pytest.approx(np.array(law)[draw.slots])
+    drawn, expected = np.bincount(draw.slots, minlength=400), np.array(law) * 1_000_000
+    # False-alarm rate 1e-6 at a fixed seed.
+    assert stats.chi2.sf(np.sum((drawn - expected) ** 2 / expected), 399) > 1e-6
+    if alpha:
+        other = 1_000_000 * np.array(naive.rank_law(codes.tolist(), 0.9 * alpha))
+        assert stats.chi2.sf(np.sum((drawn - other) ** 2 / other), 399) < 1e-6
+
+
+def test_the_exponent_of_the_ranks_is_the_replays_unless_told_otherwise():
+    assert amper.ReplayBuffer(9, {"x": {}}, sampler="per-rank", alpha=0.8).sampler.options["alpha"] == 0.8
+    own = amper.ReplayBuffer(9, {"x": {}}, sampler="per-rank", alpha=0.8, sampler_options={"alpha": 0.3})
+    assert own.sampler.options["alpha"] == 0.3
+    with pytest.raises(TypeError, match=r"alpha must be a number, got Linear\("):
+        amper.ReplayBuffer(9, {"x": {}}, sampler="per-rank", alpha=amper.Linear(0.5, 0.6, 9))
+
+
 @pytest.mark.parametrize("capacity", [1, 2, 15, 16, 17, 255, 257, 1000])
 @pytest.mark.nojit
 def test_the_root_of_the_sum_tree_is_the_sum_of_its_masses(capacity):
@@ -148,7 +180,7 @@ def test_a_quantile_full_scale_ignores_outliers_and_still_finds_them():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("amper", {}, "sampler must be one of uniform, per, amper-k, amper-fr, got 'amper'; did you mean"),
+        ("amper", {}, "sampler must be one of uniform, per, per-rank, amper-k, amper-fr, got 'amper'; did you mean"),
         ("per", {"lam": 1}, "sampler_options must be among bits, full_scale for 'per', got 'lam'"),
         ("amper-fr", {"variant": "k"}, "sampler_options must be among"),
         ("amper-fr", {"lam": 0}, "lam must be a number of 1e-9 to 1e6, got 0"),

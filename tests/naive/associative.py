@@ -83,3 +83,19 @@ def kl(p, q):
     """Return KL(p || q), natural logarithm, over the support of p."""
     support = p > 0
     return float(np.sum(p[support] * np.log(p[support] / q[support])))
+
+
+def rank_law(codes, alpha):
+    """Return P(i) of rank-based sampling; codes in one cell of 512 an octave are tied, alike in chance."""
+
+    def cell(code):
+        octave = code.bit_length() - 1
+        return octave, (code * 512 >> octave)
+
+    order = sorted(range(len(codes)), key=lambda i: cell(codes[i]), reverse=True)
+    total = sum((r + 1) ** -alpha for r in range(len(codes)))
+    ranks = {}
+    for r, i in enumerate(order):
+        ranks.setdefault(cell(codes[i]), []).append(r + 1)
+    means = {c: sum(r**-alpha for r in rs) / len(rs) / total for c, rs in ranks.items()}
+    return [means[cell(code)] for code in codes]
