@@ -49,8 +49,6 @@ class ReplayConfig:
         checks.truth("threads", self.threads)
         if self.storage != "memory":
             raise ValueError(f"storage must be 'memory', the only one available, got {self.storage!r}")
-        if self.threads:
-            raise ValueError("threads must be False, the only one available; guard calls by a lock of your own")
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # a plain Python number in place of what was given

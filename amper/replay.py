@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from amper import checks, samplers, stages, urng
 from amper._kernels.sample import gather
@@ -24,7 +24,7 @@ from amper.writing import Written
 class ReplayBuffer(Written):
     """A ring of transitions, sampled by priority.
 
-    Not thread-safe.
+    Not thread-safe unless `threads=True`.
 
     Parameters
     ----------
@@ -78,6 +78,14 @@ class ReplayBuffer(Written):
     2
     """
 
+    def __new__(cls, *_args: Any, threads: bool = False, **_options: Any) -> Self:
+        """Return an empty instance; of the class that guards its calls by a lock where `threads` asks for it."""
+        if threads and cls is ReplayBuffer:
+            from amper.threads import LockedReplayBuffer
+
+            return LockedReplayBuffer.__new__(LockedReplayBuffer)  # type: ignore[return-value]  # a ReplayBuffer
+        return super().__new__(cls)
+
     def __init__(
         self,
         capacity: int,
@@ -101,6 +109,8 @@ class ReplayBuffer(Written):
             capacity=capacity, alpha=alpha, beta=beta, eps=eps, n_envs=n_envs, n_step=n_step, discount=discount,
             seed=seed, sequences=sequences, storage=storage, threads=threads,
         )  # fmt: skip
+        if config.threads and not hasattr(self, "_lock"):
+            raise TypeError("threads must be False for a subclass, got True; derive from threads.LockedReplayBuffer")
         parsed = parse_fields(fields)
         checks.terminated(parsed)
         self._settings, self._step_fields = config, {f.name: f for f in parsed}

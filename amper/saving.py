@@ -138,8 +138,10 @@ class Saved(ABC):
         write_npz(Path(path), json.dumps({"version": FORMAT_VERSION, "kind": "replay", **values}), arrays)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, sink: Sink | None = None) -> Self:
+    def load(cls, path: str | os.PathLike[str], *, sink: Sink | None = None, threads: bool = False) -> Self:
         """Return the buffer that `save` wrote; its next samples are those it would have drawn.
+
+        `sink` and `threads` are as in the constructor: neither is kept in a file.
 
         Raises
         ------
@@ -157,7 +159,7 @@ class Saved(ABC):
         try:
             d = unflatten(header, arrays)
             config = from_dict(d["config"])
-            buffer = cls(config.pop("capacity"), config.pop("fields"), **config)
+            buffer = cls(config.pop("capacity"), config.pop("fields"), threads=threads, **config)
             buffer.load_state_dict(d)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(
