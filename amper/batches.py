@@ -24,22 +24,35 @@ class BatchPool:
     layout : int64[3 + f, 3]
         As in `_kernels.sample`; where things begin in a block is filled in.
     fields : tuple of Field
+        Columns that `layout` describes.
     batch_size : int
+    filled_later : tuple of Field
+        Columns that have room beside them.
+
+    Attributes
+    ----------
+    begins_later : int64[l]
+        Where those begin in a block.
     """
 
-    def __init__(self, layout: Int64, fields: tuple[Field, ...], batch_size: int) -> None:
-        b = batch_size
+    def __init__(
+        self, layout: Int64, fields: tuple[Field, ...], batch_size: int, filled_later: tuple[Field, ...] = ()
+    ) -> None:
+        self._batch_size = b = batch_size
         self.layout = layout.copy()
         columns: list[tuple[str, tuple[int, ...], Any]] = [(f.name, (b, *f.shape), f.dtype) for f in fields]
         columns += [("indices", (b,), np.dtype(np.int64)), ("weights", (b,), np.dtype(np.float32))]
         if layout[2, 1] >= 0:
             columns.append(("discount", (b,), np.dtype(np.float32)))
+        n_handed = len(columns)
+        columns += [(f.name, (b, *f.shape), f.dtype) for f in filled_later]
         begins, end = [], 0
         for _, shape, dtype in columns:
             begins.append(end)
             end += -(-math.prod(shape) * dtype.itemsize // 16) * 16
         self.layout[3:, 2] = begins[: len(fields)]
-        self.layout[0, : len(columns) - len(fields)] = begins[len(fields) :]
+        self.layout[0, : n_handed - len(fields)] = begins[len(fields) : n_handed]
+        self.begins_later = np.array(begins[n_handed:], np.int64)
         self.layout[1, :2] = end, end + 8 * b  # slots and probabilities, which nobody is handed
         end += 16 * b
         self._size = n_blocks, n_bytes = max(1, min(_POOL_BLOCKS, _POOL_BYTES // end)), end
@@ -67,6 +80,11 @@ class BatchPool:
             self._left = self._size[0]
         self._left -= 1
         return self._left
+
+    def ids(self, block: int) -> Int64:
+        """Return the ids in a block that was filled."""
+        begin = int(self.layout[0, 0])
+        return self.blocks[block, begin : begin + 8 * self._batch_size].view(np.int64)
 
     def batch(self, block: int) -> dict[str, Array]:
         """Return a block's columns; call it once a block."""

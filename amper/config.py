@@ -29,6 +29,7 @@ class ReplayConfig:
     discount: float
     seed: int | None
     sequences: Sequences | None
+    compact: bool
     storage: str
     threads: bool
 
@@ -46,7 +47,10 @@ class ReplayConfig:
             self._set("seed", checks.whole("seed", self.seed, at_least=0))
         if not isinstance(self.sequences, Sequences | None):
             raise TypeError(f"sequences must be an amper.Sequences or None, got {self.sequences!r}")
-        checks.truth("threads", self.threads)
+        for name in ("compact", "threads"):
+            checks.truth(name, getattr(self, name))
+        if self.compact and self.sequences:
+            raise ValueError("compact must be False for sequences, got True")
         if self.storage != "memory":
             raise ValueError(f"storage must be 'memory', the only one available, got {self.storage!r}")
 

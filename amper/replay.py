@@ -8,9 +8,10 @@ from typing import Any, Self
 
 from amper import checks, samplers, stages, urng
 from amper._kernels.sample import gather
+from amper.compact import CompactStorage
 from amper.config import ReplayConfig
 from amper.distinct import draw_distinct
-from amper.fields import fields_of_env, parse_fields
+from amper.fields import Field, fields_of_env, parse_fields
 from amper.fixedpoint import PriorityEncoder
 from amper.nstep import NStep
 from amper.protocols import Draw, Sink
@@ -54,6 +55,8 @@ class ReplayBuffer(Written):
         Of every draw; without one draws differ from run to run.
     sequences : Sequences, optional
         Store and sample sequences of steps; `capacity` then counts sequences, and ids are theirs.
+    compact : bool
+        Keep columns `next_X` that repeat `X` of the transition that follows once; see `compact.CompactStorage`.
     storage : {"memory"}
         Where the rows live.
     sink : Trace, optional
@@ -101,13 +104,14 @@ class ReplayBuffer(Written):
         discount: float = 0.99,
         seed: int | None = None,
         sequences: Sequences | None = None,
+        compact: bool = False,
         storage: str = "memory",
         sink: Sink | None = None,
         threads: bool = False,
     ) -> None:
         config = ReplayConfig(
             capacity=capacity, alpha=alpha, beta=beta, eps=eps, n_envs=n_envs, n_step=n_step, discount=discount,
-            seed=seed, sequences=sequences, storage=storage, threads=threads,
+            seed=seed, sequences=sequences, compact=compact, storage=storage, threads=threads,
         )  # fmt: skip
         if config.threads and not hasattr(self, "_lock"):
             raise TypeError("threads must be False for a subclass, got True; derive from threads.LockedReplayBuffer")
@@ -128,7 +132,10 @@ class ReplayBuffer(Written):
             "sampler": sampler, "sampler_options": dict(self._sampler.options),
         }  # fmt: skip
         # Whether one transition may be stored without detours.
-        self._is_plain = config.n_envs == 1 and not self._stages and not isinstance(config.alpha, Linear)
+        self._completes = config.compact
+        self._is_plain = config.n_envs == 1 and not (
+            self._stages or self._completes or isinstance(config.alpha, Linear)
+        )
         self._n_issued = 0
         self._stats = {"stale_updates": 0, "never_sampled": 0}
         self._sink: Sink | None = None
@@ -148,7 +155,13 @@ class ReplayBuffer(Written):
         alpha = config.alpha(0) if isinstance(config.alpha, Linear) else config.alpha
         encoder = PriorityEncoder(sampler.format, alpha, config.eps)
         source = urng.make("numpy", urng.stream(config.seed, "replay/without replacement"))
-        return Parts(sampler, encoder, made, RowStorage(config.capacity, fields), source)
+        return Parts(sampler, encoder, made, self._new_storage(fields), source)
+
+    def _new_storage(self, fields: tuple[Field, ...]) -> RowStorage:
+        config = self._settings
+        if config.compact:
+            return CompactStorage(config.capacity, fields, config.n_envs, config.n_step)
+        return RowStorage(config.capacity, fields)
 
     @classmethod
     def for_env(cls, env: Any, capacity: int, **options: Any) -> ReplayBuffer:
@@ -241,6 +254,8 @@ class ReplayBuffer(Written):
             n_new = gather(
                 draw.slots, draw.probabilities, rows, pool.layout, pool.blocks, block, beta, n_issued, discount
             )
+        if self._completes:
+            n_new += self._storage.finish(pool, block)
         self._storage.n_sampled += n_new
         return pool.batch(block)
 

@@ -90,11 +90,15 @@ class Saved(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything that makes the next calls repeat exactly."""
+        return {**self._state(), "storage": self._storage.state_dict()}
+
+    def _state(self) -> dict[str, Any]:
+        """Return the state without what is stored."""
         return {
             "config": json.loads(json.dumps(self._config)),
             "n_issued": self._n_issued, "stats": dict(self._stats),
-            "encoder": self._encoder.state_dict(), "storage": self._storage.state_dict(),
-            "sampler": self._sampler.state_dict(), "source": self._source.state_dict(),
+            "encoder": self._encoder.state_dict(), "sampler": self._sampler.state_dict(),
+            "source": self._source.state_dict(),
             "stages": {name: stage.state_dict() for name, stage in self._stages.items()},
         }  # fmt: skip
 
@@ -110,7 +114,7 @@ class Saved(ABC):
         if self._sink is not None:
             raise ValueError("sink must be absent to load a state; pass it to ReplayBuffer.load instead")
         checks.same_config(json.loads(json.dumps(self._config)), d)
-        checks.same_layout("d", self.state_dict(), d)
+        checks.same_layout("d", self._state(), d)
         # Into new parts first: a state that turns out broken leaves this buffer as it is.
         parts = self._new_parts()
         self._fill(parts, d)
@@ -129,7 +133,7 @@ class Saved(ABC):
             checks.stored(parts.sampler.codes, d["n_issued"])
             checks.counters(d["stats"], self._stats)
             parts.storage.check_flags(min(d["n_issued"], self._capacity))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"d must be the state of a buffer, got a broken one: {error}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:

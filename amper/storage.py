@@ -25,6 +25,8 @@ class RowStorage:
         Rows.
     fields : tuple of Field
         Columns, in the order they are handed out.
+    hidden : tuple of Field
+        Further columns, which are not handed out.
 
     Attributes
     ----------
@@ -36,10 +38,10 @@ class RowStorage:
         Rows sampled since they were written.
     """
 
-    def __init__(self, capacity: int, fields: tuple[Field, ...]) -> None:
+    def __init__(self, capacity: int, fields: tuple[Field, ...], *, hidden: tuple[Field, ...] = ()) -> None:
         self.fields = {field.name: field for field in fields}
         self._capacity = capacity
-        self._row = RowLayout(fields)
+        self._row = RowLayout((*fields, *hidden))
         self.row_bytes = self._row.row_bytes
         (self.rows,) = memory.zeros(((capacity, self._row.stride), np.uint8))
         self._make_views()
@@ -92,8 +94,8 @@ class RowStorage:
         self.n_sampled -= 1
         return 1
 
-    def write(self, first: int, k: int, columns: Mapping[str, Array]) -> tuple[Int64, int]:
-        """Write k transitions with ids from `first` on, their columns already checked.
+    def write(self, first: int, k: int, columns: Mapping[str, Array], envs: Int64) -> tuple[Int64, int]:
+        """Write k transitions with ids from `first` on, of environments `envs`, their columns already checked.
 
         Returns
         -------
@@ -123,10 +125,17 @@ class RowStorage:
         return self._pools.get(batch_size) or self._new_pool(batch_size)
 
     def _new_pool(self, batch_size: int) -> BatchPool:
+        return self._keep(BatchPool(self._layout, tuple(self.fields.values()), batch_size), batch_size)
+
+    def _keep(self, pool: BatchPool, batch_size: int) -> BatchPool:
         if len(self._pools) >= _POOLS:
             self._pools.clear()
-        self._pools[batch_size] = pool = BatchPool(self._layout, tuple(self.fields.values()), batch_size)
+        self._pools[batch_size] = pool
         return pool
+
+    def finish(self, pool: BatchPool, block: int) -> int:
+        """Complete a batch the compiled call has filled; return how many more rows were sampled for the first time."""
+        return 0
 
     def check_flags(self, n: int) -> None:
         """Raise ValueError if a row beyond the first `n` was sampled."""
@@ -143,9 +152,12 @@ class RowStorage:
         Raises
         ------
         ValueError
-            If a flag is neither 0 nor 1.
+            If the rows are of another shape, or a flag is neither 0 nor 1.
         """
-        self.rows[...] = state["rows"]
+        rows = state["rows"]
+        if rows.shape != self.rows.shape or rows.dtype != np.uint8:
+            raise ValueError(f"rows must be uint8{list(self.rows.shape)}, got {rows.dtype}{list(rows.shape)}")
+        self.rows[...] = rows
         if self._flags.max(initial=0) > 1:
             raise ValueError(f"flags of rows must be 0 or 1, got {self._flags.max()}")
         self.n_sampled = int(np.count_nonzero(self._flags))

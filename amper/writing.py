@@ -56,9 +56,9 @@ class Written(Saved):
             return np.empty(0, np.int64)
         if raw is not None:
             self._encoder.doublings(float(raw.max()) + self._encoder.eps)  # refuses what no scale can hold
-        if not self._stages:
-            return self._store(rows, k, raw)
         envs = np.arange(k) if self._n_envs > 1 else np.zeros(k, np.int64)
+        if not self._stages:
+            return self._store(rows, envs, raw)
         ends = rows["terminated"] | rows["truncated"]
         steps = stages.Steps(rows, envs, ends, np.full(k, np.nan) if raw is None else raw)
         return self._issue(stages.push(tuple(self._stages.values()), steps))
@@ -78,9 +78,9 @@ class Written(Saved):
             self._sink.record_insert(slots, stored, at_maximum=True)
         return ids
 
-    def _store(self, columns: Mapping[str, Array], k: int, raw: Float64 | None) -> Int64:
-        """Store k transitions, at most the capacity, and return their ids."""
-        first = self._n_issued
+    def _store(self, columns: Mapping[str, Array], envs: Int64, raw: Float64 | None) -> Int64:
+        """Store transitions, at most the capacity, and return their ids."""
+        first, k = self._n_issued, len(envs)
         self._set_alpha()
         if raw is None:
             codes = self._encoder.defaults(k)
@@ -88,7 +88,7 @@ class Written(Saved):
             priorities = raw + self._encoder.eps
             self._grow(float(priorities.max()))
             codes = self._encoder.encode(priorities)
-        slots, n_sampled = self._storage.write(first, k, columns)
+        slots, n_sampled = self._storage.write(first, k, columns, envs)
         self._stats["never_sampled"] += max(0, min(k, first + k - self._capacity)) - n_sampled
         self._n_issued += k
         stored = self._sampler.insert(slots, codes, at_maximum=raw is None)
@@ -104,7 +104,7 @@ class Written(Saved):
         edges = sorted(cuts)
         for begin, end in pairwise(edges):
             columns = {name: column[begin:end] for name, column in steps.columns.items()}
-            self._store(columns, end - begin, steps.priorities[begin:end] if has[begin] else None)
+            self._store(columns, steps.envs[begin:end], steps.priorities[begin:end] if has[begin] else None)
         return np.arange(first, self._n_issued)
 
     def _set_alpha(self) -> None:

@@ -1,6 +1,5 @@
 """Steps that wait for their n-step return."""
 
-import numpy as np
 from numba import njit
 
 
