@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -30,7 +31,7 @@ class ReplayConfig:
     seed: int | None
     sequences: Sequences | None
     compact: bool
-    storage: str
+    storage: str | os.PathLike[str]
     threads: bool
 
     def __post_init__(self) -> None:
@@ -51,8 +52,16 @@ class ReplayConfig:
             checks.truth(name, getattr(self, name))
         if self.compact and self.sequences:
             raise ValueError("compact must be False for sequences, got True")
-        if self.storage != "memory":
-            raise ValueError(f"storage must be 'memory', the only one available, got {self.storage!r}")
+        if not isinstance(self.storage, str | os.PathLike) or not os.fspath(self.storage):
+            raise TypeError(f"storage must be 'memory' or a folder, got {self.storage!r}")
+        self._set("storage", os.fspath(self.storage))
+        if self.compact and self.on_disk:
+            raise ValueError(f"compact must be False on disk, got True with storage={self.storage!r}")
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the rows are in a folder."""
+        return self.storage != "memory"
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # a plain Python number in place of what was given

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 from amper import checks, samplers, stages, urng
@@ -13,6 +15,7 @@ from amper.config import ReplayConfig
 from amper.distinct import draw_distinct
 from amper.fields import Field, fields_of_env, parse_fields
 from amper.fixedpoint import PriorityEncoder
+from amper.mapped import MappedStorage
 from amper.nstep import NStep
 from amper.protocols import Draw, Sink
 from amper.saving import Parts
@@ -57,8 +60,9 @@ class ReplayBuffer(Written):
         Store and sample sequences of steps; `capacity` then counts sequences, and ids are theirs.
     compact : bool
         Keep columns `next_X` that repeat `X` of the transition that follows once; see `compact.CompactStorage`.
-    storage : {"memory"}
-        Where the rows live.
+    storage : "memory" or path
+        Where the rows live: in memory, or in a file in a folder, which is made; see `disk.OnDisk`. An existing one is
+        opened by `ReplayBuffer.open`.
     sink : Trace, optional
         Records what the replay does.
     threads : bool
@@ -105,7 +109,7 @@ class ReplayBuffer(Written):
         seed: int | None = None,
         sequences: Sequences | None = None,
         compact: bool = False,
-        storage: str = "memory",
+        storage: str | os.PathLike[str] = "memory",
         sink: Sink | None = None,
         threads: bool = False,
     ) -> None:
@@ -123,26 +127,30 @@ class ReplayBuffer(Written):
         self._sampler_name, self._sampler_options = sampler, samplers.checked(sampler, sampler_options or {})
         if "alpha" in samplers.option_names(sampler):
             self._sampler_options.setdefault("alpha", config.alpha)
+        if sink is not None:
+            checks.sink(sink)
         if sink is not None and isinstance(config.alpha, Linear):
             raise ValueError("sink must be absent where alpha follows a schedule: a trace cannot tell, got both")
-        self._adopt(self._new_parts())
+        self._adopt(self._new_parts_but(None))
         self._config: dict[str, Any] = {
             **config.to_dict(),
             "fields": {f.name: {"shape": list(f.shape), "dtype": f.dtype.str} for f in parsed},
             "sampler": sampler, "sampler_options": dict(self._sampler.options),
         }  # fmt: skip
         # Whether one transition may be stored without detours.
-        self._completes = config.compact
+        self._completes = config.compact or config.on_disk
         self._is_plain = config.n_envs == 1 and not (
             self._stages or self._completes or isinstance(config.alpha, Linear)
         )
         self._n_issued = 0
-        self._stats = {"stale_updates": 0, "never_sampled": 0}
+        self._stats = {"stale_updates": 0, "never_sampled": 0, "lost": 0}
         self._sink: Sink | None = None
+        if isinstance(self._storage, MappedStorage) and not self._exists:
+            self._storage.describe(self._config)
         if sink is not None:
             self._attach(sink)
 
-    def _new_parts(self) -> Parts:
+    def _new_parts_but(self, storage: RowStorage | None) -> Parts:
         config, fields = self._settings, tuple(self._step_fields.values())
         made: dict[str, stages.Stage] = {}
         if config.n_step > 1 or config.sequences:
@@ -155,10 +163,12 @@ class ReplayBuffer(Written):
         alpha = config.alpha(0) if isinstance(config.alpha, Linear) else config.alpha
         encoder = PriorityEncoder(sampler.format, alpha, config.eps)
         source = urng.make("numpy", urng.stream(config.seed, "replay/without replacement"))
-        return Parts(sampler, encoder, made, self._new_storage(fields), source)
+        return Parts(sampler, encoder, made, storage or self._new_storage(fields), source)
 
     def _new_storage(self, fields: tuple[Field, ...]) -> RowStorage:
         config = self._settings
+        if config.on_disk:
+            return MappedStorage(Path(config.storage), config.capacity, fields, exists=self._exists)
         if config.compact:
             return CompactStorage(config.capacity, fields, config.n_envs, config.n_step)
         return RowStorage(config.capacity, fields)
@@ -199,7 +209,7 @@ class ReplayBuffer(Written):
         saturated: priorities beyond a fixed full scale. rescales: doublings of an automatic one.
         stale_updates: updates of overwritten ids. never_sampled: transitions overwritten without having been
         sampled once; unsampled: those stored now that were not sampled yet. redraws, fallbacks: of AMPER's
-        candidate sets.
+        candidate sets. lost: transitions that a process killed while adding them did not store; see `open`.
         """
         unsampled = len(self) - self._storage.n_sampled
         counted = {"saturated": self._encoder.n_saturated, "rescales": self._encoder.n_rescales}

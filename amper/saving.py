@@ -54,6 +54,10 @@ class Saved(ABC):
     _stats: dict[str, int]
     _sink: Sink | None
 
+    def __new__(cls, *_args: Any, threads: bool = False, **_options: Any) -> Self:
+        """Return an empty instance; a subclass may choose its class by `threads`."""
+        return super().__new__(cls)
+
     @abstractmethod
     def __init__(self, capacity: int, fields: Mapping[str, Mapping[str, Any]], **options: Any) -> None:
         """Construct the parts."""
@@ -62,8 +66,8 @@ class Saved(ABC):
         return min(self._n_issued, self._capacity)
 
     @abstractmethod
-    def _new_parts(self) -> Parts:
-        """Return parts as this replay's configuration asks for them, empty."""
+    def _new_parts_but(self, storage: RowStorage | None) -> Parts:
+        """Return parts as this replay's configuration asks for them, empty; but `storage`, where it is given."""
 
     def _adopt(self, parts: Parts) -> None:
         """Take `parts`, and the shortcuts the sampler has."""
@@ -114,9 +118,13 @@ class Saved(ABC):
         if self._sink is not None:
             raise ValueError("sink must be absent to load a state; pass it to ReplayBuffer.load instead")
         checks.same_config(json.loads(json.dumps(self._config)), d)
-        checks.same_layout("d", self._state(), d)
+        checks.same_layout("d", {**self._state(), "storage": {}}, d)
         # Into new parts first: a state that turns out broken leaves this buffer as it is.
-        parts = self._new_parts()
+        if self._settings.on_disk:
+            raise ValueError(
+                "storage must be 'memory' to load a state, got a folder; ReplayBuffer.open goes on with it"
+            )
+        parts = self._new_parts_but(None)
         self._fill(parts, d)
         self._n_issued, self._stats = d["n_issued"], dict(d["stats"])
         self._adopt(parts)
@@ -126,13 +134,14 @@ class Saved(ABC):
         try:
             parts.sampler.load_state_dict(d["sampler"])
             parts.encoder.load_state_dict(d["encoder"])
-            parts.storage.load_state_dict(d["storage"])
+            if "storage" in d:
+                parts.storage.load_state_dict(d["storage"])
+                parts.storage.check_flags(min(d["n_issued"], self._capacity))
             parts.source.load_state_dict(d["source"])
             for name, stage in parts.stages.items():
                 stage.load_state_dict(d["stages"][name])
             checks.stored(parts.sampler.codes, d["n_issued"])
             checks.counters(d["stats"], self._stats)
-            parts.storage.check_flags(min(d["n_issued"], self._capacity))
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"d must be the state of a buffer, got a broken one: {error}") from error
 

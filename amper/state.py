@@ -50,8 +50,8 @@ def unflatten(values: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[st
     return nested
 
 
-def write_npz(path: Path, header: str, arrays: dict[str, Array]) -> None:
-    """Write arrays and a JSON header to `path` atomically, compressed, without pickles.
+def write_npz(path: Path, header: str, arrays: dict[str, Array], *, compressed: bool = True) -> None:
+    """Write arrays and a JSON header to `path` atomically, without pickles.
 
     Raises
     ------
@@ -63,7 +63,10 @@ def write_npz(path: Path, header: str, arrays: dict[str, Array]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
-            np.savez_compressed(file, header=np.frombuffer(header.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+            write = np.savez_compressed if compressed else np.savez
+            write(file, header=np.frombuffer(header.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
         if path.exists():
             shutil.copymode(path, temporary)
         os.replace(temporary, path)

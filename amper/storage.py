@@ -43,7 +43,7 @@ class RowStorage:
         self._capacity = capacity
         self._row = RowLayout((*fields, *hidden))
         self.row_bytes = self._row.row_bytes
-        (self.rows,) = memory.zeros(((capacity, self._row.stride), np.uint8))
+        self.rows = self._allocate(capacity, self._row.stride)
         self._make_views()
         self.n_sampled = 0
         self._takes = [(f.name, f.dtype, f.shape, *scalars(f)) for f in fields]
@@ -54,6 +54,10 @@ class RowStorage:
         if "discount" in offsets:  # stored with each row, not made from `terminated`
             self._layout[2, 1] = -1
         self._pools: dict[int, BatchPool] = {}
+
+    def _allocate(self, capacity: int, stride: int) -> Array:
+        """Return room for the rows, uint8[capacity, stride]."""
+        return memory.zeros(((capacity, stride), np.uint8))[0]
 
     def _make_views(self) -> None:
         """Make the rows as records, each column as a strided view of them, and the flags."""

@@ -59,6 +59,16 @@ class LockedReplayBuffer(ReplayBuffer):
         with self._lock:
             super().load_state_dict(d)
 
+    def flush(self) -> None:
+        """As `ReplayBuffer.flush`."""
+        with self._lock:
+            super().flush()
+
+    def close(self) -> None:
+        """As `ReplayBuffer.close`."""
+        with self._lock:
+            super().close()
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave the lock behind: a copy has its own."""
         with self._lock:

@@ -10,13 +10,14 @@ import numpy as np
 
 from amper import checks, stages
 from amper._kernels.update import check
+from amper.disk import OnDisk
+from amper.mapped import MappedStorage
 from amper.protocols import Array, Float64, Int64, RunningMaximum
-from amper.saving import Saved
 from amper.schedules import Linear
 from amper.sequences import sequence_priorities
 
 
-class Written(Saved):
+class Written(OnDisk):
     """The part of `ReplayBuffer` that writes."""
 
     def add(self, /, *, priorities: Any = None, **columns: Any) -> Int64:
@@ -57,8 +58,14 @@ class Written(Saved):
         if raw is not None:
             self._encoder.doublings(float(raw.max()) + self._encoder.eps)  # refuses what no scale can hold
         envs = np.arange(k) if self._n_envs > 1 else np.zeros(k, np.int64)
-        if not self._stages:
-            return self._store(rows, envs, raw)
+        ids = self._push(rows, envs, raw) if self._stages else self._store(rows, envs, raw)
+        if isinstance(self._storage, MappedStorage):
+            self._storage.note(sum(stage.n_pending for stage in self._stages.values()))
+        return ids
+
+    def _push(self, rows: Mapping[str, Array], envs: Int64, raw: Float64 | None) -> Int64:
+        """Take steps, store what they complete, and return its ids."""
+        k = len(envs)
         ends = rows["terminated"] | rows["truncated"]
         steps = stages.Steps(rows, envs, ends, np.full(k, np.nan) if raw is None else raw)
         return self._issue(stages.push(tuple(self._stages.values()), steps))
@@ -216,4 +223,6 @@ class Written(Saved):
         for cut in range(self._n_envs) if env is None else (env,):
             for steps in stages.flush(tuple(self._stages.values()), int(cut)):
                 self._issue(steps)
+        if isinstance(self._storage, MappedStorage):
+            self._storage.note(sum(stage.n_pending for stage in self._stages.values()))
         return np.arange(first, self._n_issued)
