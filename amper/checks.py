@@ -77,6 +77,27 @@ def columns(fields: Mapping[str, Field], values: Mapping[str, Any]) -> tuple[int
     return k, rows
 
 
+def batch(
+    fields: Mapping[str, Field], values: Mapping[str, Any], n_envs: int, capacity: int
+) -> tuple[int, dict[str, Array]]:
+    """Return the number of rows and the columns of what is added to a replay."""
+    k, rows = columns(fields, values)
+    if n_envs > 1 and k != n_envs:
+        raise ValueError(f"columns must have n_envs={n_envs} rows, one an environment, got {k}")
+    if k > capacity:
+        raise ValueError(f"columns must have at most capacity={capacity} rows, got {k}; add them in parts")
+    return k, rows
+
+
+def envs(env: Any, n_envs: int) -> range:
+    """Return the environment `env`, or all for None."""
+    if env is None:
+        return range(n_envs)
+    if not 0 <= whole("env", env, at_least=0) < n_envs:
+        raise IndexError(f"env must be below n_envs={n_envs}, got {env!r}")
+    return range(int(env), int(env) + 1)
+
+
 def terminated(fields: tuple[Field, ...]) -> None:
     """Refuse a column `terminated` that is not one truth value: `discount` is made from it."""
     for field in fields:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from amper import checks, samplers, stages, urng
+from amper import checks, samplers, urng
 from amper._kernels.sample import gather
 from amper.compact import CompactStorage
 from amper.config import ReplayConfig
@@ -21,6 +21,8 @@ from amper.protocols import Draw, Sink
 from amper.saving import Parts
 from amper.schedules import Linear
 from amper.sequences import Sequences, SequenceStage
+from amper.shared import Queue
+from amper.stages import Stage
 from amper.storage import RowStorage
 from amper.writing import Written
 
@@ -145,20 +147,25 @@ class ReplayBuffer(Written):
         self._n_issued = 0
         self._stats = {"stale_updates": 0, "never_sampled": 0, "lost": 0}
         self._sink: Sink | None = None
+        self._queues: list[Queue] = []
         if isinstance(self._storage, MappedStorage) and not self._exists:
             self._storage.describe(self._config)
         if sink is not None:
             self._attach(sink)
 
-    def _new_parts_but(self, storage: RowStorage | None) -> Parts:
+    def _new_stages(self) -> dict[str, Stage]:
         config, fields = self._settings, tuple(self._step_fields.values())
-        made: dict[str, stages.Stage] = {}
+        made: dict[str, Stage] = {}
         if config.n_step > 1 or config.sequences:
             made["nstep"] = NStep(fields, config.n_step, config.n_envs, config.discount)
-            fields = made["nstep"].fields
         if config.sequences:
-            made["sequences"] = SequenceStage(fields, config.sequences, config.n_envs)
-            fields = made["sequences"].fields
+            made["sequences"] = SequenceStage(made["nstep"].fields, config.sequences, config.n_envs)
+        return made
+
+    def _new_parts_but(self, storage: RowStorage | None) -> Parts:
+        config = self._settings
+        made = self._new_stages()
+        fields = [*made.values()][-1].fields if made else tuple(self._step_fields.values())
         sampler = samplers.make_from(self._sampler_name, config.capacity, config.seed, self._sampler_options)
         alpha = config.alpha(0) if isinstance(config.alpha, Linear) else config.alpha
         encoder = PriorityEncoder(sampler.format, alpha, config.eps)
@@ -248,6 +255,8 @@ class ReplayBuffer(Written):
             beta = self._beta(self._n_issued) if isinstance(self._beta, Linear) else self._beta
         elif beta.__class__ is not float or not 0.0 <= beta < math.inf:
             beta = checks.number("beta", beta, 0.0, math.inf)
+        if self._queues:
+            self.receive()
         if self._n_issued == 0:
             raise ValueError("sample must follow an add, got an empty buffer")
         if not replace and batch_size > len(self):

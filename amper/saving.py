@@ -16,6 +16,7 @@ from amper.config import ReplayConfig, from_dict
 from amper.fields import Field
 from amper.fixedpoint import PriorityEncoder
 from amper.protocols import RowDrawer, RowWriter, Sampler, Sink, TraceHeader, UniformSource
+from amper.shared import Queue
 from amper.stages import Stage
 from amper.state import flatten, read_npz, unflatten, write_npz
 from amper.storage import RowStorage
@@ -53,6 +54,7 @@ class Saved(ABC):
     _n_issued: int
     _stats: dict[str, int]
     _sink: Sink | None
+    _queues: list[Queue]
 
     def __new__(cls, *_args: Any, threads: bool = False, **_options: Any) -> Self:
         """Return an empty instance; a subclass may choose its class by `threads`."""
@@ -64,6 +66,10 @@ class Saved(ABC):
 
     def __len__(self) -> int:
         return min(self._n_issued, self._capacity)
+
+    @abstractmethod
+    def _new_stages(self) -> dict[str, Stage]:
+        """Return what stands between a step and a stored transition, empty."""
 
     @abstractmethod
     def _new_parts_but(self, storage: RowStorage | None) -> Parts:
@@ -183,5 +189,5 @@ class Saved(ABC):
         return buffer
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the sink behind: a copy of a buffer records nothing."""
-        return {**self.__dict__, "_sink": None}
+        """Leave sink and queues behind: a copy of a buffer records nothing, and nobody writes to it."""
+        return {**self.__dict__, "_sink": None, "_queues": []}

@@ -36,6 +36,14 @@ class Steps(NamedTuple):
         """Rows."""
         return len(self.envs)
 
+    @classmethod
+    def of(cls, columns: Mapping[str, Array], k: int, n_envs: int, priorities: Float64) -> Steps:
+        """Return k steps as they are added: of one stream, or row j of environment j."""
+        envs = np.arange(k) if n_envs > 1 else np.zeros(k, np.int64)
+        flags = [columns[name] for name in ("terminated", "truncated") if name in columns]
+        ends = np.any(flags, axis=0) if flags else np.zeros(k, np.bool_)
+        return cls(columns, envs, ends, priorities)
+
 
 class Stage(Protocol):
     """Holds steps back until what it makes of them is complete."""

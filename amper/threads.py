@@ -7,6 +7,7 @@ from typing import Any
 
 from amper.protocols import Int64
 from amper.replay import ReplayBuffer
+from amper.shared import Writer
 
 
 class LockedReplayBuffer(ReplayBuffer):
@@ -58,6 +59,16 @@ class LockedReplayBuffer(ReplayBuffer):
         """As `ReplayBuffer.load_state_dict`."""
         with self._lock:
             super().load_state_dict(d)
+
+    def writers(self, n: int, *, room: int = 4096) -> list[Writer]:
+        """As `ReplayBuffer.writers`."""
+        with self._lock:
+            return super().writers(n, room=room)
+
+    def receive(self) -> Int64:
+        """As `ReplayBuffer.receive`."""
+        with self._lock:
+            return super().receive()
 
     def flush(self) -> None:
         """As `ReplayBuffer.flush`."""

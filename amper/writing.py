@@ -11,10 +11,12 @@ import numpy as np
 from amper import checks, stages
 from amper._kernels.update import check
 from amper.disk import OnDisk
+from amper.fixedpoint import LARGEST_MASS
 from amper.mapped import MappedStorage
 from amper.protocols import Array, Float64, Int64, RunningMaximum
 from amper.schedules import Linear
 from amper.sequences import sequence_priorities
+from amper.shared import Queue, Writer
 
 
 class Written(OnDisk):
@@ -47,28 +49,24 @@ class Written(OnDisk):
             row = self._storage.as_row(columns)
             if row is not None:
                 return self._add_row(row)
-        k, rows = checks.columns(self._step_fields, columns)
-        if self._n_envs > 1 and k != self._n_envs:
-            raise ValueError(f"columns must have n_envs={self._n_envs} rows, one an environment, got {k}")
-        if k > self._capacity:
-            raise ValueError(f"columns must have at most capacity={self._capacity} rows, got {k}; add them in parts")
+        k, rows = checks.batch(self._step_fields, columns, self._n_envs, self._capacity)
         raw = None if priorities is None else checks.priorities(priorities, k)
         if k == 0:
             return np.empty(0, np.int64)
         if raw is not None:
             self._encoder.doublings(float(raw.max()) + self._encoder.eps)  # refuses what no scale can hold
-        envs = np.arange(k) if self._n_envs > 1 else np.zeros(k, np.int64)
-        ids = self._push(rows, envs, raw) if self._stages else self._store(rows, envs, raw)
-        if isinstance(self._storage, MappedStorage):
-            self._storage.note(sum(stage.n_pending for stage in self._stages.values()))
+        steps = stages.Steps.of(rows, k, self._n_envs, np.full(k, np.nan) if raw is None else raw)
+        if self._stages:
+            ids = self._issue(stages.push(tuple(self._stages.values()), steps))
+        else:
+            ids = self._store(rows, steps.envs, raw)
+        self._note()
         return ids
 
-    def _push(self, rows: Mapping[str, Array], envs: Int64, raw: Float64 | None) -> Int64:
-        """Take steps, store what they complete, and return its ids."""
-        k = len(envs)
-        ends = rows["terminated"] | rows["truncated"]
-        steps = stages.Steps(rows, envs, ends, np.full(k, np.nan) if raw is None else raw)
-        return self._issue(stages.push(tuple(self._stages.values()), steps))
+    def _note(self) -> None:
+        """Let a folder know what would be lost with this process."""
+        if isinstance(self._storage, MappedStorage):
+            self._storage.note(sum(stage.n_pending for stage in self._stages.values()))
 
     def _add_row(self, row: tuple[Any, ...]) -> Int64:
         """Store one transition whose values need no conversion: `add` without its detours."""
@@ -217,12 +215,63 @@ class Written(OnDisk):
         IndexError
             If there is no such environment.
         """
-        if env is not None and not 0 <= checks.whole("env", env, at_least=0) < self._n_envs:
-            raise IndexError(f"env must be below n_envs={self._n_envs}, got {env!r}")
         first = self._n_issued
-        for cut in range(self._n_envs) if env is None else (env,):
-            for steps in stages.flush(tuple(self._stages.values()), int(cut)):
+        for cut in checks.envs(env, self._n_envs):
+            for steps in stages.flush(tuple(self._stages.values()), cut):
                 self._issue(steps)
-        if isinstance(self._storage, MappedStorage):
-            self._storage.note(sum(stage.n_pending for stage in self._stages.values()))
+        self._note()
+        return np.arange(first, self._n_issued)
+
+    # -- other processes ----------------------------------------------------------------------------
+    def writers(self, n: int, *, room: int = 4096) -> list[Writer]:
+        """Return n writers, by which n other processes add to this replay.
+
+        Each has a queue of its own in shared memory, with one writer and one reader: no process waits for another,
+        a killed one leaves no lock behind, and sampler and rows need not be shared. This process takes what they
+        wrote at its next `sample` or `receive`.
+
+        Parameters
+        ----------
+        n : int
+            Processes.
+        room : int
+            Transitions a queue holds; `Writer.add` waits while it is full.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a number is out of range, or the replay is compact: rows of several processes do not follow each other.
+        """
+        n, room = checks.whole("n", n, at_least=1), checks.whole("room", room, at_least=1, at_most=checks.MOST_SLOTS)
+        if self._settings.compact:
+            raise ValueError("compact must be False for a replay with writers, got True")
+        made = []
+        for _ in range(n):
+            queue = Queue(tuple(self._storage.fields.values()), room)
+            self._queues.append(queue)
+            made.append(
+                Writer(
+                    queue, self._step_fields, self._new_stages(),
+                    n_envs=self._n_envs, capacity=self._capacity, largest=self._largest_priority(),
+                )
+            )  # fmt: skip
+        return made
+
+    def _largest_priority(self) -> float:
+        """Return a priority that some full scale can hold at any alpha to come."""
+        alpha = self._settings.alpha
+        steepest = max(alpha.start, alpha.end) if isinstance(alpha, Linear) else alpha
+        if self._sampler.format.is_fixed or steepest <= 1:
+            return checks.LARGEST_PRIORITY
+        return float(0.5 * LARGEST_MASS ** (1 / steepest)) - self._encoder.eps
+
+    def receive(self) -> Int64:
+        """Store what the writers have added since the last time; return the ids issued, a writer's in its order."""
+        first = self._n_issued
+        for queue in self._queues:
+            steps = queue.take()
+            if steps.k:
+                self._issue(steps)
+        if self._n_issued > first:
+            self._note()
         return np.arange(first, self._n_issued)

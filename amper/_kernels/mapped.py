@@ -43,3 +43,20 @@ def whole(rows, stamps, first, good):
     for i in range(good.shape[0]):
         slot = (first + i) % capacity
         good[i] = stamps[slot] == _stamp(words, slot * n, n, first + i)
+
+
+@njit(cache=True)
+def take(rows, stamps, first, out):
+    """Copy rows with ids from `first` on to `out`, uint8[k, stride], as long as they are whole; return how many.
+
+    What was copied is looked at, not what may still change: so neither order nor time of another process's stores
+    matters.
+    """
+    capacity, n = rows.shape[0], rows.shape[1] // 8
+    words = out.reshape(-1).view(np.uint64)
+    for i in range(out.shape[0]):
+        slot = (first + i) % capacity
+        out[i, :] = rows[slot]
+        if stamps[slot] != _stamp(words, i * n, n, first + i):
+            return i
+    return out.shape[0]
