@@ -196,6 +196,8 @@ class AmperSampler:
 
     def rescale(self, n_halvings: int) -> None:
         """Halve every stored code."""
+        if self._search.n_valid == 0:
+            return
         slots = np.flatnonzero(self._search.codes)
         codes = halve(self._search.read(slots), n_halvings)
         self._largest = int(halve(np.array([self._largest]), n_halvings)[0])

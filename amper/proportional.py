@@ -132,7 +132,8 @@ class ExactSampler(ABC):
 
     def insert(self, slots: Int64, codes: Int64, *, at_maximum: bool) -> Int64:
         """Write new transitions and return the codes stored: as given, at the maximum too."""
-        self._n_valid = min(self._n_valid + len(slots), self._capacity)  # slots fill in order
+        if self._n_valid < self._capacity:  # slots fill in order
+            self._n_valid = max(self._n_valid, int(slots.max(initial=-1)) + 1)
         self.update(slots, codes)
         return codes
 

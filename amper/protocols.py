@@ -102,7 +102,8 @@ class Sampler(Protocol):
     def insert(self, slots: Int64, codes: Int64, *, at_maximum: bool) -> Int64:
         """Write new transitions and return the codes stored. Slots fill in ascending order, without gaps.
 
-        `at_maximum` says that `codes` are the largest code in use, as new transitions get by default.
+        A slot that is filled may be inserted again at any time. `at_maximum` says that `codes` are the largest code
+        in use, as new transitions get by default.
         """
         ...
 

@@ -126,9 +126,8 @@ class ReplayBuffer(Written):
         self._settings, self._step_fields = config, {f.name: f for f in parsed}
         self._capacity, self._n_envs = config.capacity, config.n_envs
         self._beta, self._discount = config.beta, config.discount
-        self._sampler_name, self._sampler_options = sampler, samplers.checked(sampler, sampler_options or {})
-        if "alpha" in samplers.option_names(sampler):
-            self._sampler_options.setdefault("alpha", config.alpha)
+        self._sampler_name = sampler
+        self._sampler_options = samplers.checked(sampler, sampler_options or {}, config.alpha)
         if sink is not None:
             checks.sink(sink)
         if sink is not None and isinstance(config.alpha, Linear):

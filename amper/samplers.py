@@ -87,19 +87,23 @@ def make_from(name: str, capacity: int, seed: int | None, options: Mapping[str, 
     return _REGISTRY[name](capacity, uniform_sources.stream(seed, f"sampler/{name}"), **plain)
 
 
-def checked(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options of a registered sampler, as plain Python values; refuse unknown names."""
+def checked(name: str, options: Mapping[str, Any], alpha: Any = None) -> dict[str, Any]:
+    """Return options of a registered sampler, as plain Python values; refuse unknown names.
+
+    `alpha`, a replay's exponent, is filled in where the sampler has one of its own and none is given.
+    """
     if not isinstance(name, str) or name not in _REGISTRY:
         close = difflib.get_close_matches(str(name), _REGISTRY, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"sampler must be one of {', '.join(_REGISTRY)}, got {name!r}{hint}")
     if not isinstance(options, Mapping):
         raise TypeError(f"sampler_options must be a mapping, got {options!r}")
-    known = option_names(name)
+    known = _option_names(name)
     for option in options:
         if not isinstance(option, str) or (known and option not in known):
             raise ValueError(f"sampler_options must be among {', '.join(known)} for {name!r}, got {option!r}")
-    return {option: _plain(value) for option, value in options.items()}
+    filled = {"alpha": alpha} if alpha is not None and "alpha" in known else {}
+    return {**filled, **{option: _plain(value) for option, value in options.items()}}
 
 
 def _plain(value: Any) -> Any:
@@ -109,7 +113,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def option_names(name: str) -> list[str]:
+def _option_names(name: str) -> list[str]:
     """Return the keyword options a registered sampler takes; empty where it cannot be told."""
     factory = _REGISTRY[name]
     source = AmperSampler if factory in (_amper_fr, _amper_k) else factory

@@ -18,7 +18,10 @@ ONLY_IN = {
     "numba": lambda f: "/_kernels/" in f,
     "gymnasium": lambda f: f.startswith(("rl/", "experiments/")),
     "torch": lambda f: f.startswith(("amper/adapters/", "hwsim/calibrate")),
-    "stable_baselines3": lambda f: f.startswith("amper/adapters/"),
+    "stable_baselines3": lambda f: f == "amper/adapters/stable_baselines3.py",
+    "torchrl": lambda f: f == "amper/adapters/torchrl.py",
+    "tensordict": lambda f: f == "amper/adapters/torchrl.py",
+    "tianshou": lambda f: f == "amper/adapters/tianshou.py",
     "rich": lambda f: f == "experiments/cli.py",
 }
 FILES = [p for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))]

@@ -1,0 +1,1 @@
+"""One file per ecosystem: stable-baselines3, torchrl, tianshou; needs the extra `adapters`."""
