@@ -396,6 +396,13 @@ def test_another_alpha_makes_masses_anew(sampler, options):
     assert uniform.with_alpha(0.6).priorities(everything[held]) == pytest.approx(slots.largest, rel=0.01)
 
 
+def test_ranks_follow_the_exponent():
+    slots = SlotPriorities(3, sampler="per-rank", alpha=1.0, seed=0)
+    slots.insert([0, 1, 2], [3.0, 2.0, 1.0])
+    assert slots.sampler.law(1) == pytest.approx(np.array([6, 3, 2]) / 11)
+    assert slots.with_alpha(2.0).sampler.law(1) == pytest.approx(np.array([36, 9, 4]) / 49)
+
+
 def test_slots_need_no_torch():
     code = "import sys, amper.adapters.slots\nprint('torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -69,8 +69,8 @@ class SlotPriorities:
         eps = checks.number("eps", eps, 0.0, checks.LARGEST_EPS)
         self._first_largest = -1.0 if largest is None else checks.number("largest", largest, 0.0, 1e300) + eps
         seed = None if seed is None else checks.whole("seed", seed, at_least=0)
-        options = samplers.checked(sampler, {} if sampler_options is None else sampler_options, alpha)
-        made = samplers.make_from(sampler, capacity, seed, options)
+        self._given = samplers.checked(sampler, {} if sampler_options is None else sampler_options)
+        made = samplers.make_from(sampler, capacity, seed, samplers.checked(sampler, self._given, alpha))
         self._capacity, self._name, self._beta = int(capacity), sampler, beta
         self._start(made, alpha, eps)
 
@@ -237,7 +237,7 @@ class SlotPriorities:
 
     def clear(self) -> None:
         """Hold no slots; the draws go on where they are."""
-        self._start(self._fresh_sampler(), self.alpha, self.eps)
+        self._start(self._fresh_sampler(self.alpha), self.alpha, self.eps)
 
     def with_alpha(self, alpha: float) -> SlotPriorities:
         """Return the same slots at another exponent, drawing on where these are; O(capacity).
@@ -250,7 +250,8 @@ class SlotPriorities:
         other = object.__new__(SlotPriorities)
         other._capacity, other._name, other._beta = self._capacity, self._name, self._beta
         other._first_largest = self._first_largest
-        other._start(self._fresh_sampler(), alpha, self.eps)
+        other._given = self._given
+        other._start(self._fresh_sampler(alpha), alpha, self.eps)
         if self._encoder.largest >= 0:
             other._grow(self._encoder.largest)
         if self._n:
@@ -335,10 +336,10 @@ class SlotPriorities:
         """
         checks.same_config(self._config(), d)
         checks.same_layout("d", self.state_dict(), d)
-        sampler = samplers.make_from(self._name, self._capacity, 0, self._sampler.options)
         try:
             alpha, beta = (checks.number(name, d[name], 0.0, math.inf) for name in ("alpha", "beta"))
             eps = checks.number("eps", d["eps"], 0.0, checks.LARGEST_EPS)
+            sampler = self._new_sampler(alpha)
             encoder = PriorityEncoder(sampler.format, alpha, eps)
             encoder.load_state_dict(d["encoder"])
             sampler.load_state_dict(d["sampler"])
@@ -353,11 +354,16 @@ class SlotPriorities:
     # -- inside -------------------------------------------------------------------------------------
     def _config(self) -> dict[str, Any]:
         options = json.loads(json.dumps(self._sampler.options))
+        if "alpha" not in self._given:  # then it is this object's, and may change
+            options.pop("alpha", None)
         return {"capacity": self._capacity, "sampler": self._name, "sampler_options": options}
 
-    def _fresh_sampler(self) -> Sampler:
+    def _new_sampler(self, alpha: float) -> Sampler:
+        return samplers.make_from(self._name, self._capacity, 0, samplers.checked(self._name, self._given, alpha))
+
+    def _fresh_sampler(self, alpha: float) -> Sampler:
         """Return a sampler without slots that draws on where this one is."""
-        sampler = samplers.make_from(self._name, self._capacity, 0, self._sampler.options)
+        sampler = self._new_sampler(alpha)
         state = self._sampler.state_dict()
         if "source" in state:
             sampler.load_state_dict({**sampler.state_dict(), "source": state["source"]})
