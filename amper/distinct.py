@@ -53,7 +53,8 @@ def _race(sampler: Sampler, taken: Int64, n: int, source: UniformSource) -> tupl
     left = np.flatnonzero(sampler.codes > 0)
     left = left[~np.isin(left, taken)]
     # What a mean over a few candidate sets gave no chance comes last, in any order.
-    chances = np.maximum(law[left], np.finfo(float).tiny)
-    rings = -np.log1p(-source.random(len(left))) / chances
-    order = np.argsort(rings, kind="stable")[:n]
+    tiny = np.finfo(float).tiny
+    chances = np.maximum(law[left], tiny)
+    times = np.log(np.maximum(-np.log1p(-source.random(len(left))), tiny)) - np.log(chances)
+    order = np.argsort(times, kind="stable")[:n]
     return left[order], np.maximum(chances[order], sampler.codes[left[order]] / sampler.codes.sum(dtype=np.float64))

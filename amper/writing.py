@@ -189,6 +189,7 @@ class Written(OnDisk):
         shape = (len(ids), sequences.n_steps)
         if array.shape != shape or array.dtype.kind not in "iuf":
             raise ValueError(f"priorities must be numbers of shape {shape}, got {array.dtype} of {array.shape}")
+        array = array.astype(np.float64)
         mask = self._storage.read("mask", ids % self._capacity)
         mask[ids < self._n_issued - self._capacity] = True  # overwritten: skipped below
         bad = mask & ~((array >= 0) & (array <= checks.LARGEST_PRIORITY))

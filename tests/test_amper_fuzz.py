@@ -73,13 +73,15 @@ class ReplayMachine(RuleBasedStateMachine):
         priorities = data.draw(st.lists(st.floats(0, largest), min_size=len(ids), max_size=len(ids)))
         assert self.buffer.update_priorities(ids, priorities) == self.naive.update(ids, priorities)
 
-    @rule(b=st.integers(1, 30), beta=st.sampled_from([0.0, 0.4, 1.0]))
-    def sample(self, b, beta):
+    @rule(b=st.integers(1, 30), beta=st.sampled_from([0.0, 0.4, 1.0]), replace=st.sampled_from([True, True, False]))
+    def sample(self, b, beta, replace):
         if self.naive.n == 0:
             return
         codes = self.buffer.sampler.codes.astype(float)
-        batch = self.buffer.sample(b, beta)
+        b = b if replace else min(b, len(self.buffer))
+        batch = self.buffer.sample(b, beta, replace=replace)
         ids = batch["indices"]
+        assert replace or len(set(ids.tolist())) == b
         self.naive.sampled.update(int(i) for i in ids)
         expected = rows_of([self.naive.rows[int(i)] for i in ids])
         for name, column in expected.items():
@@ -188,7 +190,9 @@ def calls_of(draw, buffer):  # noqa: PLR0911  # one return a method
     if method == "sample":
         if isinstance(value, int) and 10**6 < value < 2**31:
             value = -value  # a batch of gigabytes is no mistake
-        return lambda: buffer.sample(*draw(st.sampled_from([(value,), (value, other), (4, other)])))
+        return lambda: buffer.sample(
+            *draw(st.sampled_from([(value,), (value, other), (4, other)])), replace=draw(st.booleans())
+        )
     if method == "update":
         good = list(range(len(buffer)))
         arguments = [(value, other), (good, other), (value, [1.0]), (good, [value] * len(good))]
@@ -207,7 +211,9 @@ def calls_of(draw, buffer):  # noqa: PLR0911  # one return a method
             __file__ if isinstance(value, str) else value
         )  # absent: FileNotFoundError
     names = ["capacity", "fields", "sampler", "sampler_options", "alpha", "beta", "eps", "n_envs", "n_step", "discount"]
-    name = draw(st.sampled_from([*names, "seed", "storage", "sink", "threads"]))
+    name = draw(st.sampled_from([*names, "seed", "storage", "sink", "threads", "sequences", "compact"]))
+    if name == "storage" and isinstance(value, str):
+        value = 3  # any word would be a folder's
     return lambda: amper.ReplayBuffer(**{"capacity": 4, "fields": {"x": {}}, name: value})
 
 

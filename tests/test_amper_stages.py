@@ -185,6 +185,7 @@ def test_updates_of_sequences_take_errors_by_step_and_look_at_the_mask_only():
     masks = buffer._storage.read("mask", np.arange(2))
     assert masks.tolist() == [[True, True, True], [False, True, True]]
     td_abs = np.array([[0.5, 0.1, 0.2], [9.0, 0.25, 0.75]])
+    assert buffer.update_priorities([0, 1], td_abs.astype(np.float32)) == 2
     assert buffer.update_priorities([0, 1], td_abs) == 2
     expected = [0.9 * 0.5 + 0.1 * 0.8 / 3, 0.9 * 0.75 + 0.1 * 0.5]
     assert buffer.sampler.codes[:2] / buffer.sampler.format.top == pytest.approx(expected)
