@@ -7,6 +7,7 @@ import mmap
 import os
 import secrets
 import sys
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,17 +65,22 @@ class MappedStorage(RowStorage):
         super().__init__(capacity, fields)
         self._layout[2, 0] = -1  # no flags in rows: sampling would dirty the pages it reads
         if exists:
-            self._recover()
+            try:
+                self._recover()
+            except BaseException:
+                self.close()
+                raise
 
     def _allocate(self, capacity: int, stride: int) -> Array:
         n_journal = max(1, min(capacity, _JOURNAL_BYTES // stride))
         sizes = [_CONTROL_BYTES, n_journal * stride, 8 * capacity, capacity * stride]
         rooms = [-(-size // _LINE) * _LINE for size in sizes]
-        self._lock = _lock(self.folder, exists=self._exists)
+        # Let go of by `close`, or with this object: a failure on the way leaves no lock behind.
+        self._unlock = weakref.finalize(self, os.close, _lock(self.folder, exists=self._exists))
         try:
             self._file = _map(self.folder / _ROWS, sum(rooms), exists=self._exists)
         except BaseException:
-            os.close(self._lock)
+            self._unlock()
             raise
         memory = np.frombuffer(self._file, np.uint8)
         begins = np.cumsum([0, *rooms])
@@ -96,15 +102,7 @@ class MappedStorage(RowStorage):
 
     # -- writing ------------------------------------------------------------------------------------
     def write(self, first: int, k: int, columns: Mapping[str, Array], envs: Int64) -> tuple[Int64, int]:
-        """Write k transitions with ids from `first` on, their columns already checked.
-
-        Raises
-        ------
-        ValueError
-            If the storage was closed.
-        """
-        if not self.is_open:
-            raise ValueError(f"storage must be open, got {str(self.folder)!r}, which was closed")
+        """Write k transitions with ids from `first` on, their columns already checked."""
         # Every statement is a store of its own, in this order: a killed process leaves a prefix of them.
         control = self._control
         control[_STARTED] = first + k
@@ -124,6 +122,11 @@ class MappedStorage(RowStorage):
         self._flags[slots] = 0
         self.n_sampled -= n_sampled
         return slots, n_sampled
+
+    def check_open(self) -> None:
+        """Raise ValueError if the folder was closed."""
+        if not self.is_open:
+            raise ValueError(f"storage must be open, got {str(self.folder)!r}, which was closed")
 
     def note(self, n_pending: int) -> None:
         """Remember that steps were added, and how many of all are pending: they are lost with the process."""
@@ -162,18 +165,18 @@ class MappedStorage(RowStorage):
     @property
     def is_open(self) -> bool:
         """Whether rows can be written."""
-        return self._lock >= 0
+        return self._unlock.alive
 
     def close(self) -> None:
         """Let another process open the folder; nothing can be written any more."""
-        if self.is_open:
-            os.close(self._lock)
-        self._lock = -1
+        self._unlock()
 
     def _recover(self) -> None:
         """Finish what a killed writer had begun, and look at every row."""
         control = self._control
         started, issued, first, stamp, count = (int(control[i]) for i in range(_COUNT + 1))
+        if not (0 <= issued <= started < 2**62 and 0 <= control[_PENDING] < 2**62):
+            raise ValueError(f"folder must hold a replay, got {str(self.folder)!r}, whose counts cannot be")
         journal = self._journal[: max(0, min(count, len(self._journal)))]
         if 0 < count <= len(self._journal) and first <= issued and kernels.stamp_of(journal, first) == stamp:
             kernels.store(journal, self.rows, self._stamps, first)

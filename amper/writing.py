@@ -51,6 +51,7 @@ class Written(OnDisk):
                 return self._add_row(row)
         k, rows = checks.batch(self._step_fields, columns, self._n_envs, self._capacity)
         raw = None if priorities is None else checks.priorities(priorities, k)
+        self._check_open()
         if k == 0:
             return np.empty(0, np.int64)
         if raw is not None:
@@ -62,6 +63,10 @@ class Written(OnDisk):
             ids = self._store(rows, steps.envs, raw)
         self._note()
         return ids
+
+    def _check_open(self) -> None:
+        if isinstance(self._storage, MappedStorage):
+            self._storage.check_open()
 
     def _note(self) -> None:
         """Let a folder know what would be lost with this process."""
@@ -216,8 +221,9 @@ class Written(OnDisk):
         IndexError
             If there is no such environment.
         """
-        first = self._n_issued
-        for cut in checks.envs(env, self._n_envs):
+        first, envs = self._n_issued, checks.envs(env, self._n_envs)
+        self._check_open()
+        for cut in envs:
             for steps in stages.flush(tuple(self._stages.values()), cut):
                 self._issue(steps)
         self._note()
@@ -269,6 +275,7 @@ class Written(OnDisk):
     def receive(self) -> Int64:
         """Store what the writers have added since the last time; return the ids issued, a writer's in its order."""
         first = self._n_issued
+        self._check_open()
         for queue in self._queues:
             steps = queue.take()
             if steps.k:

@@ -1,5 +1,6 @@
 """A replay in a folder: it goes on exactly, survives its writer, and never serves a torn row."""
 
+import contextlib
 import copy
 import json
 import logging
@@ -42,10 +43,12 @@ def new(folder, capacity=100, **options):
 
 
 @pytest.mark.parametrize("sampler", samplers.available())
-@pytest.mark.parametrize("n_step", [1, 3])
-def test_a_replay_on_disk_is_one_in_memory_and_goes_on_exactly(sampler, n_step, tmp_path):
-    disk = new(tmp_path / "r", sampler=sampler, n_step=n_step)
-    memory = amper.ReplayBuffer(100, FIELDS, sampler=sampler, n_step=n_step, seed=0)
+@pytest.mark.parametrize(
+    "options", [{}, {"n_step": 3}, {"sequences": amper.Sequences(length=3, burn_in=1, period=2)}], ids=str
+)
+def test_a_replay_on_disk_is_one_in_memory_and_goes_on_exactly(sampler, options, tmp_path):
+    disk = new(tmp_path / "r", sampler=sampler, **options)
+    memory = amper.ReplayBuffer(100, FIELDS, sampler=sampler, seed=0, **options)
     rng = np.random.default_rng(0)
     added = 0
     for step in range(150):
@@ -215,6 +218,43 @@ def test_pending_steps_are_lost_with_the_process_and_counted(tmp_path, caplog):
         assert again.stats["lost"] == 3
         assert again.add(**rows(range(20, 24))).tolist() == [9]
         assert again._storage.read("next_x", np.array([8, 9])).tolist() == [12, 24]
+
+
+def test_a_writer_killed_before_its_first_flush_leaves_its_rows(tmp_path):
+    buffer = new(tmp_path / "r")
+    buffer.add(**rows(range(30)))
+    buffer._storage.close()  # as if killed
+    with amper.ReplayBuffer.open(tmp_path / "r") as again:
+        assert len(again) == 30
+        assert again.stats["lost"] == 0
+        assert is_right(again.sample(100))
+
+
+@pytest.mark.parametrize("word", range(6))
+def test_counts_that_cannot_be_are_refused_or_do_no_harm(word, tmp_path, caplog):
+    caplog.set_level(logging.ERROR)
+    buffer = new(tmp_path / "r", 50)
+    for first in (0, 35):
+        buffer.add(**rows(range(first, first + 35)))
+    buffer.close()
+    path = tmp_path / "r" / "rows.bin"
+    whole = path.read_bytes()
+    for value in (-1, -(2**63), 1, 7, 71, 100, 2**40, 2**62, 2**63 - 1):
+        path.write_bytes(whole[: 8 * word] + value.to_bytes(8, "little", signed=True) + whole[8 * word + 8 :])
+        with contextlib.suppress(ValueError), amper.ReplayBuffer.open(tmp_path / "r") as again:
+            batch = again.sample(64) if len(again) else {"body": np.zeros((1, 1)), "x": np.zeros(1)}
+            assert np.array_equal(batch["body"][:, 0], batch["x"] * 1000)
+        path.write_bytes(whole)
+        (tmp_path / "r" / "state.npz").unlink(missing_ok=True)
+        amper.ReplayBuffer.open(tmp_path / "r").close()
+
+
+def test_a_failure_on_the_way_leaves_no_lock_behind(tmp_path):
+    new(tmp_path / "r").close()
+    (tmp_path / "r" / "state.npz").write_bytes(b"no state")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="path must name a replay's state"):
+            amper.ReplayBuffer.open(tmp_path / "r")
 
 
 def test_rows_damaged_with_the_machine_are_left_out(tmp_path, caplog):

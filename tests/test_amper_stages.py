@@ -226,6 +226,28 @@ def test_pending_steps_go_on_after_a_file_and_a_copy(sequences, tmp_path):
         others[0].load_state_dict(state)
 
 
+@pytest.mark.parametrize("sampler", ["uniform", "per", "per-rank", "amper-k", "amper-fr"])
+def test_the_next_thousand_samples_of_a_loaded_replay_are_the_same(sampler, tmp_path):
+    buffer = amper.ReplayBuffer(200, FIELDS, sampler=sampler, n_envs=2, n_step=3, compact=True, seed=0)
+
+    def go_on(b, t):
+        b.add(
+            obs=np.full((2, 2), t), reward=np.array([t, -t]), next_obs=np.full((2, 2), t + 1),
+            terminated=np.array([t % 7 == 6, False]), truncated=np.array([False, t % 5 == 4]), tag=np.zeros(2, int),
+        )  # fmt: skip
+
+    for t in range(150):
+        go_on(buffer, t)
+    buffer.save(tmp_path / "r.npz")
+    loaded = amper.ReplayBuffer.load(tmp_path / "r.npz")
+    for t in range(1000):
+        batches = [b.sample(16, replace=t % 3 > 0) for b in (buffer, loaded)]
+        assert all(np.array_equal(batches[0][name], batches[1][name]) for name in batches[0])
+        for b in (buffer, loaded):
+            b.update_priorities(batches[0]["indices"], batches[0]["weights"] * (t % 11))
+            go_on(b, t)
+
+
 def test_more_transitions_than_the_capacity_may_be_issued_at_once():
     buffer = amper.ReplayBuffer(3, FIELDS, sampler="per", n_step=4, seed=0, discount=1.0)
     row = {

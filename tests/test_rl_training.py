@@ -214,3 +214,13 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_cart_pole_is_solved_with_the_defaults(replay: str) -> None:
     means = [rl.train("CartPole-v1", replay=replay, n_steps=60_000, seed=seed).evaluation.mean for seed in range(5)]
     assert np.median(means) >= 475
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_dqn_learns_from_n_step_returns_of_a_compact_replay(n_envs):
+    replay = {"sampler": "per", "capacity": 2_000, "n_step": 3, "compact": True, "threads": True}
+    result = rl.train("CartPole-v1", replay=replay, n_steps=1_200, n_envs=n_envs, n_evaluations=1, n_eval_episodes=1)
+    assert result.agent.n_updates > 100
+    batch = result.replay.sample(500)
+    assert set(np.unique(batch["discount"]).tolist()) <= {0.0, *(np.float32(0.99**k).item() for k in (1, 2, 3))}
+    assert batch["reward"].max() == pytest.approx(1 + 0.99 + 0.99**2)
