@@ -2,5 +2,10 @@
 
 from importlib.util import find_spec
 
-ADAPTERS = {"stable_baselines3": "stable_baselines3", "torchrl": "torchrl", "tianshou": "tianshou"}
-collect_ignore = [f"amper/adapters/{name}.py" for name, package in ADAPTERS.items() if find_spec(package) is None]
+NEEDS = {
+    "amper/adapters/stable_baselines3.py": "stable_baselines3",
+    "amper/adapters/torchrl.py": "torchrl",
+    "amper/adapters/tianshou.py": "tianshou",
+    "tests/examples/cleanrl_dqn.py": "torch",
+}
+collect_ignore = [path for path, package in NEEDS.items() if find_spec(package) is None]

@@ -10,7 +10,8 @@ import numpy as np
 from amper._kernels import compact as kernels
 from amper.batches import BatchPool
 from amper.fields import Field, RowLayout
-from amper.protocols import Array, Int64
+from amper.protocols import Int64
+from amper.stages import Steps
 from amper.storage import RowStorage
 
 _LINK = Field(" link", (), np.dtype(np.int32))  # no identifier: it can be no caller's
@@ -67,26 +68,18 @@ class CompactStorage(RowStorage):
         """Successors kept apart."""
         return len(self._apart) - int(self._free[0])
 
-    def write(self, first: int, k: int, columns: Mapping[str, Array], envs: Int64) -> tuple[Int64, int]:
-        """Write k transitions with ids from `first` on, their columns already checked."""
+    def write(self, first: int, steps: Steps) -> tuple[Int64, int]:
+        """Write transitions, already checked, with ids from `first` on."""
+        k = steps.k
         while self._free[0] < k:
             self._grow()
         slots = np.arange(first, first + k) % self._capacity
         n_sampled = int(np.count_nonzero(self._flags[slots]))
-        packed = self._row.pack({**columns, _LINK.name: np.zeros(k)}, k)
-        following = self._apart_row.pack(columns, k)
+        packed, following = self._row.pack(steps.columns, k), self._apart_row.pack(steps.columns, k)
         kernels.write(
-            self.rows,
-            self._link_at,
-            self._apart,
-            self._free,
-            self._waiting,
-            self._pairs,
-            packed,
-            following,
-            envs,
-            first,
-        )
+            self.rows, self._link_at, self._apart, self._free, self._waiting, self._pairs,
+            packed, following, steps.envs, first,
+        )  # fmt: skip
         self.n_sampled -= n_sampled
         return slots, n_sampled
 

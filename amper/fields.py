@@ -160,9 +160,10 @@ class RowLayout:
         return rows.reshape(-1).view(self.record)
 
     def pack(self, columns: Mapping[str, Array], k: int) -> Array:
-        """Return columns of k values each as rows, uint8[k, stride]."""
+        """Return columns of k values each as rows, uint8[k, stride]; zeros where a column is not given."""
         rows = np.zeros((k, self.stride), np.uint8)
         records = self.records(rows)
-        for field in self.fields:
-            records[field.name] = columns[field.name]
+        for name, column in columns.items():
+            if name in self.offsets:
+                records[name] = column
         return rows

@@ -18,6 +18,7 @@ from amper._kernels import mapped as kernels
 from amper.batches import BatchPool
 from amper.fields import Field
 from amper.protocols import Array, Int64
+from amper.stages import Steps
 from amper.storage import RowStorage
 
 FORMAT_VERSION = 1
@@ -101,15 +102,16 @@ class MappedStorage(RowStorage):
         raise TypeError("a replay on disk must not be copied or pickled: two would write one file; save() it instead")
 
     # -- writing ------------------------------------------------------------------------------------
-    def write(self, first: int, k: int, columns: Mapping[str, Array], envs: Int64) -> tuple[Int64, int]:
-        """Write k transitions with ids from `first` on, their columns already checked."""
+    def write(self, first: int, steps: Steps) -> tuple[Int64, int]:
+        """Write transitions, already checked, with ids from `first` on."""
+        k = steps.k
         # Every statement is a store of its own, in this order: a killed process leaves a prefix of them.
         control = self._control
         control[_STARTED] = first + k
         for begin in range(0, k, len(self._journal)):
             n = min(k - begin, len(self._journal))
             for name in self.fields:
-                self._written[name][:n] = columns[name][begin : begin + n]
+                self._written[name][:n] = steps.columns[name][begin : begin + n]
             journal = self._journal[:n]
             control[_FIRST] = first + begin
             control[_STAMP] = kernels.stamp_of(journal, first + begin)

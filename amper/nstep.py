@@ -48,12 +48,15 @@ class NStep:
         if n > 1 and not following:
             raise ValueError(f"fields must have a column 'next_*' for n_step={n}, got {', '.join(names)}")
         self.fields = (*fields, _DISCOUNT)
-        self._sums = n > 1
+        self._sums, self._names = n > 1, (*names, _DISCOUNT.name)
         self._n_envs = n_envs
         self._row = RowLayout(self.fields)
         self._spans = np.array([self._row.span(name) for name in (*following, "terminated", "truncated")], np.int64)
         self._terminated_at = self._row.offsets["terminated"]
         self._powers = discount ** np.arange(n + 1.0)
+        self._largest = float(np.finfo(names["reward"].dtype).max) if n > 1 else 0.0
+        self._room: tuple[Array, ...] = ()
+        self._records = np.empty(0, self._row.record)
         self._pending = np.zeros((n_envs, n, self._row.stride), np.uint8)
         self._rewards, self._priorities = np.zeros((n_envs, n)), np.zeros((n_envs, n))
         self._counts, self._heads = np.zeros(n_envs, np.int64), np.zeros(n_envs, np.int64)
@@ -69,31 +72,43 @@ class NStep:
 
     def push(self, steps: Steps) -> Steps:
         """Take steps; return the transitions complete by them."""
-        rows = self._row.pack({**steps.columns, "discount": np.zeros(steps.k)}, steps.k)
+        rows = self._row.pack(steps.columns, steps.k)
         rewards = steps.columns["reward"].astype(np.float64) if self._sums else np.zeros(steps.k)
-        out = self._room(steps.k + self.n_pending)
+        out = self._out(steps.k + self.n_pending)
         given = (rows, rewards, steps.priorities, steps.envs, steps.ends)
-        n_out = kernels.push(self._state, self._terminated_at, given, self._spans, self._powers, out)
-        return self._steps(out, n_out)
+        n_out = kernels.push(
+            self._state, self._terminated_at, given, self._spans, self._powers, self._largest, out
+        )  # fmt: skip
+        return self._steps(n_out)
 
     def flush(self, env: int) -> Steps:
         """Return the pending steps of an environment as transitions that bootstrap from its last observation."""
-        out = self._room(int(self._counts[env]))
-        n_out = kernels.flush(self._state, self._terminated_at, env, self._spans, self._powers, out, 0)
-        return self._steps(out, n_out)
+        out = self._out(int(self._counts[env]))
+        n_out = kernels.flush(
+            self._state, self._terminated_at, env, self._spans, self._powers, self._largest, out, 0
+        )  # fmt: skip
+        return self._steps(n_out)
 
-    def _room(self, m: int) -> tuple[Array, ...]:
-        rows = np.empty((m, self._row.stride), np.uint8)
-        return rows, np.empty(m), np.empty(m), np.empty(m), np.empty(m, np.int64), np.empty(m, np.bool_)
+    def _out(self, m: int) -> tuple[Array, ...]:
+        """Return room for m transitions: the same every time, as long as it is enough."""
+        if not self._room or len(self._room[0]) < m:
+            rows = np.empty((m, self._row.stride), np.uint8)
+            self._records = self._row.records(rows)
+            self._room = (rows, np.empty(m), np.empty(m), np.empty(m), np.empty(m, np.int64), np.empty(m, np.bool_))
+        return self._room
 
-    def _steps(self, out: tuple[Array, ...], m: int) -> Steps:
-        rows, returns, discounts, priorities, envs, ends = (array[:m] for array in out)
-        records = self._row.records(rows)
-        records["discount"] = discounts
-        if self._sums:
-            with np.errstate(over="ignore"):  # a sum beyond the column's largest number is infinite
-                records["reward"] = returns
-        return Steps({f.name: records[f.name] for f in self.fields}, envs, ends, priorities)
+    def _steps(self, m: int) -> Steps:
+        rows, returns, discounts, priorities, envs, ends = self._room
+        records = self._records[:m]
+        if m:
+            records["discount"] = discounts[:m]
+            if self._sums:
+                records["reward"] = returns[:m]
+        return Steps({name: records[name] for name in self._names}, envs[:m], ends[:m], priorities[:m], rows[:m])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the room behind: records must be of its rows."""
+        return {**self.__dict__, "_room": (), "_records": self._records[:0].copy()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the pending steps."""

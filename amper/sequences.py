@@ -132,7 +132,8 @@ class SequenceStage:
     def push(self, steps: Steps) -> Steps:
         """Take steps; return the sequences complete by them."""
         out = self._room(steps.k)
-        given = (self._step.pack(steps.columns, steps.k), steps.priorities, steps.envs, steps.ends)
+        rows = self._step.pack(steps.columns, steps.k) if steps.rows is None else steps.rows
+        given = (rows, steps.priorities, steps.envs, steps.ends)
         return self._steps(out, kernels.push(self._state, self._plan, self._columns, given, out))
 
     def flush(self, env: int) -> Steps:
@@ -146,7 +147,8 @@ class SequenceStage:
     def _steps(self, out: tuple[Array, ...], m: int) -> Steps:
         rows, priorities, envs = (array[:m] for array in out)
         records = self._row.records(rows)
-        return Steps({f.name: records[f.name] for f in self.fields}, envs, np.zeros(m, np.bool_), priorities)
+        columns = {f.name: records[f.name] for f in self.fields}
+        return Steps(columns, envs, np.zeros(m, np.bool_), priorities, rows)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the pending steps."""

@@ -24,12 +24,15 @@ class Steps(NamedTuple):
         Whether an episode's last step is in it, so that nothing may be joined across.
     priorities : float64[k]
         Raw abs(TD error); NaN for none.
+    rows : uint8[k, stride], optional
+        The same columns as rows of a `RowLayout` of theirs. What a stage issues lasts until it is given the next steps.
     """
 
     columns: Mapping[str, Array]
     envs: Int64
     ends: Array
     priorities: Float64
+    rows: Array | None = None
 
     @property
     def k(self) -> int:
@@ -40,9 +43,15 @@ class Steps(NamedTuple):
     def of(cls, columns: Mapping[str, Array], k: int, n_envs: int, priorities: Float64) -> Steps:
         """Return k steps as they are added: of one stream, or row j of environment j."""
         envs = np.arange(k) if n_envs > 1 else np.zeros(k, np.int64)
-        flags = [columns[name] for name in ("terminated", "truncated") if name in columns]
-        ends = np.any(flags, axis=0) if flags else np.zeros(k, np.bool_)
+        terminated, truncated = columns.get("terminated"), columns.get("truncated")
+        ends = np.zeros(k, np.bool_) if terminated is None or truncated is None else terminated | truncated
         return cls(columns, envs, ends, priorities)
+
+    def part(self, begin: int, end: int) -> Steps:
+        """Return rows begin .. end - 1."""
+        columns = {name: column[begin:end] for name, column in self.columns.items()}
+        rows = None if self.rows is None else self.rows[begin:end]
+        return Steps(columns, self.envs[begin:end], self.ends[begin:end], self.priorities[begin:end], rows)
 
 
 class Stage(Protocol):

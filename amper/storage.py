@@ -11,6 +11,7 @@ from amper import memory
 from amper.batches import BatchPool
 from amper.fields import Field, RowLayout, scalars
 from amper.protocols import Array, Int64
+from amper.stages import Steps
 
 _VIEWS = ("_records", "_views", "_flags", "_pools")
 _POOLS = 4
@@ -98,8 +99,8 @@ class RowStorage:
         self.n_sampled -= 1
         return 1
 
-    def write(self, first: int, k: int, columns: Mapping[str, Array], envs: Int64) -> tuple[Int64, int]:
-        """Write k transitions with ids from `first` on, of environments `envs`, their columns already checked.
+    def write(self, first: int, steps: Steps) -> tuple[Int64, int]:
+        """Write transitions, already checked, with ids from `first` on.
 
         Returns
         -------
@@ -107,14 +108,17 @@ class RowStorage:
         n_sampled : int
             How many of the rows overwritten had been sampled.
         """
-        slot = first % self._capacity
+        k, slot = steps.k, first % self._capacity
         slots = np.arange(slot, slot + k)
         place: slice | Int64 = slice(slot, slot + k)  # as cheap an index as there is
         if slot + k > self._capacity:
             place = slots = slots % self._capacity
-        for name, view in self._views.items():
-            view[place] = columns[name]
         n_sampled = int(np.count_nonzero(self._flags[place]))
+        if steps.rows is not None:
+            self.rows[place] = steps.rows
+        else:
+            for name, view in self._views.items():
+                view[place] = steps.columns[name]
         self._flags[place] = 0
         self.n_sampled -= n_sampled
         return slots, n_sampled

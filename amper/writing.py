@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +12,7 @@ from amper._kernels.update import check
 from amper.disk import OnDisk
 from amper.fixedpoint import LARGEST_MASS
 from amper.mapped import MappedStorage
-from amper.protocols import Array, Float64, Int64, RunningMaximum
+from amper.protocols import Float64, Int64, RunningMaximum
 from amper.schedules import Linear
 from amper.sequences import sequence_priorities
 from amper.shared import Queue, Writer
@@ -57,10 +56,8 @@ class Written(OnDisk):
         if raw is not None:
             self._encoder.doublings(float(raw.max()) + self._encoder.eps)  # refuses what no scale can hold
         steps = stages.Steps.of(rows, k, self._n_envs, np.full(k, np.nan) if raw is None else raw)
-        if self._stages:
-            ids = self._issue(stages.push(tuple(self._stages.values()), steps))
-        else:
-            ids = self._store(rows, steps.envs, raw)
+        staged = tuple(self._stages.values())
+        ids = self._issue(stages.push(staged, steps)) if staged else self._store(steps, raw)
         self._note()
         return ids
 
@@ -88,9 +85,9 @@ class Written(OnDisk):
             self._sink.record_insert(slots, stored, at_maximum=True)
         return ids
 
-    def _store(self, columns: Mapping[str, Array], envs: Int64, raw: Float64 | None) -> Int64:
+    def _store(self, steps: stages.Steps, raw: Float64 | None) -> Int64:
         """Store transitions, at most the capacity, and return their ids."""
-        first, k = self._n_issued, len(envs)
+        first, k = self._n_issued, steps.k
         self._set_alpha()
         if raw is None:
             codes = self._encoder.defaults(k)
@@ -98,7 +95,7 @@ class Written(OnDisk):
             priorities = raw + self._encoder.eps
             self._grow(float(priorities.max()))
             codes = self._encoder.encode(priorities)
-        slots, n_sampled = self._storage.write(first, k, columns, envs)
+        slots, n_sampled = self._storage.write(first, steps)
         self._stats["never_sampled"] += max(0, min(k, first + k - self._capacity)) - n_sampled
         self._n_issued += k
         stored = self._sampler.insert(slots, codes, at_maximum=raw is None)
@@ -109,12 +106,16 @@ class Written(OnDisk):
     def _issue(self, steps: stages.Steps) -> Int64:
         """Store what the stages completed: runs of transitions with and without priorities, in order."""
         first, k = self._n_issued, steps.k
-        has = ~np.isnan(steps.priorities)
-        cuts = {0, k, *(np.flatnonzero(np.diff(has)) + 1).tolist(), *range(0, k, self._capacity)}
-        edges = sorted(cuts)
-        for begin, end in pairwise(edges):
-            columns = {name: column[begin:end] for name, column in steps.columns.items()}
-            self._store(columns, steps.envs[begin:end], steps.priorities[begin:end] if has[begin] else None)
+        if k == 0:
+            return np.empty(0, np.int64)
+        missing = np.isnan(steps.priorities)
+        n_missing = int(np.count_nonzero(missing))
+        if n_missing in (0, k) and k <= self._capacity:
+            return self._store(steps, None if n_missing else steps.priorities)
+        cuts = {0, k, *(np.flatnonzero(np.diff(missing)) + 1).tolist(), *range(0, k, self._capacity)}
+        for begin, end in pairwise(sorted(cuts)):
+            part = steps.part(begin, end)
+            self._store(part, None if missing[begin] else part.priorities)
         return np.arange(first, self._n_issued)
 
     def _set_alpha(self) -> None:

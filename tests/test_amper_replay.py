@@ -14,6 +14,7 @@ import pytest
 import amper
 from amper import samplers, saving
 from amper.fields import parse_fields
+from amper.stages import Steps
 from amper.storage import RowStorage
 from tests.naive.replay import code_of
 
@@ -360,9 +361,8 @@ def test_an_empty_buffer_cannot_be_sampled():
 def test_columns_lie_side_by_side_and_aligned():
     storage = RowStorage(3, parse_fields({"a": {"dtype": "bool"}, "b": {"dtype": "float64"}, "c": {"shape": (3,)}}))
     assert storage.row_bytes == 24
-    storage.write(
-        2, 2, {"a": np.array([True, True]), "b": np.array([1.0, 2.0]), "c": np.ones((2, 3))}, np.zeros(2, int)
-    )
+    columns = {"a": np.array([True, True]), "b": np.array([1.0, 2.0]), "c": np.ones((2, 3))}
+    storage.write(2, Steps.of(columns, 2, 1, np.zeros(2)))
     assert list(storage.read("b", np.arange(3))) == [2, 0, 1]
 
 

@@ -1,10 +1,11 @@
 """Steps that wait for their n-step return."""
 
+import numpy as np
 from numba import njit
 
 
 @njit(cache=True)
-def _issue(state, terminated_at, env, spans, powers, out, n_out):
+def _issue(state, terminated_at, env, spans, powers, largest, out, n_out):
     # The oldest pending step of an environment, with what followed it up to the newest.
     pending, rewards, priorities, counts, heads = state
     rows, returns, discounts, entered, envs, ends = out
@@ -18,7 +19,7 @@ def _issue(state, terminated_at, env, spans, powers, out, n_out):
     total = 0.0
     for i in range(count):
         total += powers[i] * rewards[env, (head + i) % n]
-    returns[n_out] = total
+    returns[n_out] = total if not abs(total) > largest else np.copysign(np.inf, total)
     discounts[n_out] = 0.0 if newest[terminated_at] else powers[count]
     entered[n_out] = priorities[env, head]
     envs[n_out] = env
@@ -28,12 +29,12 @@ def _issue(state, terminated_at, env, spans, powers, out, n_out):
 
 
 @njit(cache=True)
-def flush(state, terminated_at, env, spans, powers, out, n_out):
+def flush(state, terminated_at, env, spans, powers, largest, out, n_out):
     """Issue all pending steps of an environment; return how many rows `out` holds then. As `push`."""
     counts = state[3]
     any_pending = counts[env] > 0
     while counts[env] > 0:
-        _issue(state, terminated_at, env, spans, powers, out, n_out)
+        _issue(state, terminated_at, env, spans, powers, largest, out, n_out)
         n_out += 1
     if any_pending:
         out[5][n_out - 1] = True
@@ -41,7 +42,7 @@ def flush(state, terminated_at, env, spans, powers, out, n_out):
 
 
 @njit(cache=True)
-def push(state, terminated_at, steps, spans, powers, out):
+def push(state, terminated_at, steps, spans, powers, largest, out):
     """Take steps, and issue those whose n steps are complete or whose episode ended.
 
     Parameters
@@ -56,6 +57,8 @@ def push(state, terminated_at, steps, spans, powers, out):
         Offset and size of what a row takes from the last step it sums.
     powers : float64[n + 1]
         discount ** k.
+    largest : float
+        Largest reward the column holds; a sum beyond it is infinite.
     out
         rows uint8[m, stride], returns float64[m], discounts float64[m], priorities float64[m], envs int64[m],
         ends bool[m]: filled from the front; m is at least the steps pending and given.
@@ -77,8 +80,8 @@ def push(state, terminated_at, steps, spans, powers, out):
         priorities[env, place] = entered[i]
         counts[env] += 1
         if ends[i]:
-            n_out = flush(state, terminated_at, env, spans, powers, out, n_out)
+            n_out = flush(state, terminated_at, env, spans, powers, largest, out, n_out)
         elif counts[env] == n:
-            _issue(state, terminated_at, env, spans, powers, out, n_out)
+            _issue(state, terminated_at, env, spans, powers, largest, out, n_out)
             n_out += 1
     return n_out
