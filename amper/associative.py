@@ -169,9 +169,13 @@ class AmperSampler:
         self._search.write(slots, codes)
         return codes
 
-    def raise_maximum(self, code: int) -> None:
-        """Count `code` as written."""
-        self._largest = max(self._largest, code)
+    def set_maximum(self, code: int) -> None:
+        """Take `code`, or the largest stored, for the largest written."""
+        self._largest = max(code, self._search.largest)
+
+    def probabilities(self, slots: Int64) -> Float64:
+        """Return the chance of each slot in a draw of a candidate set that is not known, as the weights take it."""
+        return self._probabilities(slots, 0)
 
     def update(self, slots: Int64, codes: Int64) -> None:
         """Write new codes."""
@@ -191,7 +195,7 @@ class AmperSampler:
 
     def _update_index(self, *update: Any) -> UpdateResult:
         result: UpdateResult = update_index(*self._writes_into, *update)  # type: ignore[misc]  # not None
-        self._largest = max(self._largest, result[6])
+        self._largest = max(self._largest, int(result[6]))
         return result
 
     def rescale(self, n_halvings: int) -> None:

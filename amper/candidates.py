@@ -31,6 +31,11 @@ class CandidateSearch(Protocol):
         ...
 
     @property
+    def largest(self) -> int:
+        """Largest code stored, or a code little above it; 0 where there is none."""
+        ...
+
+    @property
     def code_sum(self) -> int:
         """Exact sum of all codes."""
         ...

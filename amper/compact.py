@@ -39,11 +39,12 @@ class CompactStorage(RowStorage):
     """
 
     def __init__(self, capacity: int, fields: tuple[Field, ...], n_envs: int, lag: int) -> None:
-        names = {f.name: f for f in fields}
-        self._shared = tuple(
-            f for f in fields
-            if f.name.startswith("next_") and _alike(names.get(f.name.removeprefix("next_")), f)
-        )  # fmt: skip
+        kept_names = {f.name: f for f in fields}
+        names = tuple(kept_names)
+        for field in sorted(fields, key=lambda f: len(f.name)):  # `obs` is looked at before `next_obs`
+            if field.name.startswith("next_") and _alike(kept_names.get(field.name.removeprefix("next_")), field):
+                del kept_names[field.name]
+        self._shared = tuple(f for f in fields if f.name not in kept_names)
         if not self._shared:
             raise ValueError(
                 f"fields must have a column 'next_X' like a column 'X' to be compact, got {', '.join(names)}"

@@ -41,7 +41,7 @@ class ReplayConfig:
         self._set("eps", checks.number("eps", self.eps, 0.0, checks.LARGEST_EPS))
         self._set("discount", checks.number("discount", self.discount, 0.0, 1.0))
         self._set("n_envs", checks.whole("n_envs", self.n_envs, at_least=1))
-        if self.n_envs > self.capacity:
+        if self.n_envs > self.capacity and self.sequences is None:
             raise ValueError(f"n_envs must be at most the capacity {self.capacity}, got {self.n_envs!r}")
         self._set("n_step", checks.whole("n_step", self.n_step, at_least=1, at_most=2**20))
         if self.seed is not None:
@@ -54,7 +54,8 @@ class ReplayConfig:
             raise ValueError("compact must be False for sequences, got True")
         if not isinstance(self.storage, str | os.PathLike) or not os.fspath(self.storage):
             raise TypeError(f"storage must be 'memory' or a folder, got {self.storage!r}")
-        self._set("storage", os.fspath(self.storage))
+        if self.storage != "memory":  # another one may change the working folder
+            self._set("storage", os.path.abspath(os.fspath(self.storage)))
         if self.compact and self.on_disk:
             raise ValueError(f"compact must be False on disk, got True with storage={self.storage!r}")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from amper.protocols import Draw, Float64, Int64, Sampler, UniformSource
+from amper.protocols import Draw, Float64, Int64, Sampler, UniformSource, Weighing
 
 _ROUNDS = 8
 
@@ -57,4 +57,5 @@ def _race(sampler: Sampler, taken: Int64, n: int, source: UniformSource) -> tupl
     chances = np.maximum(law[left], tiny)
     times = np.log(np.maximum(-np.log1p(-source.random(len(left))), tiny)) - np.log(chances)
     order = np.argsort(times, kind="stable")[:n]
-    return left[order], np.maximum(chances[order], sampler.codes[left[order]] / sampler.codes.sum(dtype=np.float64))
+    slots: Int64 = left[order]
+    return slots, sampler.probabilities(slots) if isinstance(sampler, Weighing) else chances[order]

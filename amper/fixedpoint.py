@@ -116,12 +116,21 @@ class PriorityEncoder:
     def defaults(self, k: int) -> Int64:
         """Return the codes of k new transitions without priorities: the largest seen, 1.0 before any. Read only."""
         if self._default_of != (self.largest, self.scale, self.alpha):
-            priority = np.array([self.largest if self.largest >= 0 else 1.0])
-            self._default, self._default_saturates = self.format.encode(priority, self.alpha, self.scale)
-            self._written = np.empty((2, 256), np.int64)
-        self._default_of = (self.largest, self.scale, self.alpha)
+            self._encode_default()
         self.n_saturated += k * self._default_saturates
         return self._default if k == 1 else np.repeat(self._default, k)
+
+    @property
+    def default(self) -> int:
+        """The code of new transitions without priorities, as `defaults`, but counted nowhere."""
+        if self._default_of != (self.largest, self.scale, self.alpha):
+            self._encode_default()
+        return int(self._default[0])
+
+    def _encode_default(self) -> None:
+        priority = np.array([self.largest if self.largest >= 0 else 1.0])
+        self._default, self._default_saturates = self.format.encode(priority, self.alpha, self.scale)
+        self._default_of = (self.largest, self.scale, self.alpha)
 
     def encode(self, priorities: Float64) -> Int64:
         """Return the codes of new priorities, eps included, that the scale holds (see `doublings`)."""
@@ -141,8 +150,8 @@ class PriorityEncoder:
             self._is_fixed, self._top, self._written,
         )  # fmt: skip
         if result[2]:
-            self.largest = max(self.largest, result[3])
-            self.n_saturated += result[5]
+            self.largest = max(self.largest, float(result[3]))
+            self.n_saturated += int(result[5])
         return result
 
     def written(self, b: int, n_live: int) -> tuple[Int64, Int64]:

@@ -95,6 +95,20 @@ class CodeIndex:
         return int(self._meta[_N_VALID])
 
     @property
+    def largest(self) -> int:
+        """Largest code stored, or a code that agrees with it in the sixteen bits that are counted; 0 without any."""
+        if self.n_valid == 0:
+            return 0
+        counts = self._tables[_META_WORDS : _META_WORDS + _N_COUNTS]
+        key, begin = 0, 0
+        for n in (256, 16, 16):
+            children = counts[begin + n * key : begin + n * key + n] if n == 16 else counts[:256]
+            key = n * key + int(np.flatnonzero(children)[-1])
+            begin += 256 if n == 256 else 4096
+        shift = int(self._meta[_SHIFT])
+        return min(((key + 1) << shift) - 1, self._top)
+
+    @property
     def code_sum(self) -> int:
         """Exact sum of all codes."""
         return int(self._meta[_CODE_SUM])

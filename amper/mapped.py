@@ -24,7 +24,8 @@ from amper.storage import RowStorage
 FORMAT_VERSION = 1
 _DESCRIPTION, _ROWS, _STATE, _LOCK = "replay.json", "rows.bin", "state.npz", "lock"
 _CONTROL_BYTES, _JOURNAL_BYTES, _LINE = 4096, 1 << 20, 64
-_STARTED, _ISSUED, _FIRST, _STAMP, _COUNT, _PENDING, _ADDS = range(7)
+_STARTED, _ISSUED, _FIRST, _STAMP, _COUNT, _PENDING, _ADDS, _LOST, _EPOCH = range(9)
+_N_WORDS = 9
 
 
 class MappedStorage(RowStorage):
@@ -49,8 +50,8 @@ class MappedStorage(RowStorage):
     ----------
     n_issued : int
         Ids whose rows are stored.
-    n_lost, n_pending : int
-        Rows whose write had begun and which are not stored; steps that were pending.
+    n_pending : int
+        Steps that were pending when it was opened.
     is_whole : bool[k]
         Whether each live row, from the oldest id on, is what was written.
 
@@ -63,32 +64,35 @@ class MappedStorage(RowStorage):
     def __init__(self, folder: Path, capacity: int, fields: tuple[Field, ...], *, exists: bool) -> None:
         self.folder = folder
         self._exists = exists
-        super().__init__(capacity, fields)
-        self._layout[2, 0] = -1  # no flags in rows: sampling would dirty the pages it reads
-        if exists:
-            try:
+        # Let go of by `close`, or with this object: a failure on the way leaves no lock behind.
+        self._unlock = weakref.finalize(self, _release, _lock(folder, exists=exists))
+        _OPEN.add(self)
+        try:
+            super().__init__(capacity, fields)
+            self._layout[2, 0] = -1  # no flags in rows: sampling would dirty the pages it reads
+            if exists:
                 self._recover()
-            except BaseException:
-                self.close()
-                raise
+            else:
+                self._control[_EPOCH] = secrets.randbits(62)
+        except BaseException:
+            self.close()
+            raise
 
     def _allocate(self, capacity: int, stride: int) -> Array:
+        return self._open(self.folder / _ROWS, capacity, stride, exists=self._exists)
+
+    def _open(self, path: Path, capacity: int, stride: int, *, exists: bool) -> Array:
+        """Map a file; return its rows."""
         n_journal = max(1, min(capacity, _JOURNAL_BYTES // stride))
         sizes = [_CONTROL_BYTES, n_journal * stride, 8 * capacity, capacity * stride]
         rooms = [-(-size // _LINE) * _LINE for size in sizes]
-        # Let go of by `close`, or with this object: a failure on the way leaves no lock behind.
-        self._unlock = weakref.finalize(self, os.close, _lock(self.folder, exists=self._exists))
-        try:
-            self._file = _map(self.folder / _ROWS, sum(rooms), exists=self._exists)
-        except BaseException:
-            self._unlock()
-            raise
+        self._file = _map(path, sum(rooms), exists=exists)
         memory = np.frombuffer(self._file, np.uint8)
         begins = np.cumsum([0, *rooms])
         control, journal, stamps, rows = (
             memory[begin : begin + size] for begin, size in zip(begins, sizes, strict=False)
         )
-        self._control: Int64 = control[: 8 * (_ADDS + 1)].view(np.int64)
+        self._control: Int64 = control[: 8 * _N_WORDS].view(np.int64)
         self._journal = journal.reshape(n_journal, stride)
         self._stamps = stamps.view(np.uint64)
         return rows.reshape(capacity, stride)
@@ -161,7 +165,8 @@ class MappedStorage(RowStorage):
         return self.folder / _STATE
 
     def flush(self) -> None:
-        """Have the system write every row to the disk."""
+        """Have the system write every row to the disk; ValueError if the folder was closed."""
+        self.check_open()
         self._file.flush()
 
     @property
@@ -173,33 +178,65 @@ class MappedStorage(RowStorage):
         """Let another process open the folder; nothing can be written any more."""
         self._unlock()
 
+    def disown(self) -> None:
+        """Leave the folder to the process this one was forked from."""
+        held = self._unlock.detach()
+        if held is not None:
+            os.close(held[2][0])
+
     def _recover(self) -> None:
         """Finish what a killed writer had begun, and look at every row."""
         control = self._control
         started, issued, first, stamp, count = (int(control[i]) for i in range(_COUNT + 1))
-        if not (0 <= issued <= started < 2**62 and 0 <= control[_PENDING] < 2**62):
+        if not (0 <= issued <= started < 2**62 and 0 <= control[_PENDING] < 2**62 and 0 <= control[_LOST] < 2**62):
             raise ValueError(f"folder must hold a replay, got {str(self.folder)!r}, whose counts cannot be")
         journal = self._journal[: max(0, min(count, len(self._journal)))]
         if 0 < count <= len(self._journal) and first <= issued and kernels.stamp_of(journal, first) == stamp:
             kernels.store(journal, self.rows, self._stamps, first)
             issued = max(issued, first + count)
-        self.n_issued = issued
-        self.n_lost, self.n_pending = max(0, started - issued), int(control[_PENDING])
+        self.n_issued, self.n_pending = issued, int(control[_PENDING])
+        control[_LOST] += max(0, started - issued)
         control[_ISSUED] = control[_STARTED] = issued
         control[_COUNT] = control[_PENDING] = 0
         self.is_whole = np.empty(min(issued, self._capacity), np.bool_)
         kernels.whole(self.rows, self._stamps, max(0, issued - self._capacity), self.is_whole)
 
+    @property
+    def n_lost(self) -> int:
+        """Rows whose write had begun and which are not stored, damaged rows, steps that were pending: of all time."""
+        return int(self._control[_LOST])
+
+    def count_lost(self, n: int) -> None:
+        """Count further ones."""
+        self._control[_LOST] += n
+
+    @property
+    def epoch(self) -> int:
+        """Changes when ids are given anew: a state of another epoch is of other ids."""
+        return int(self._control[_EPOCH])
+
     def keep_whole(self) -> Int64:
-        """Move the whole rows together, with ids from 0 on, and return the ids they had, in order."""
+        """Store the whole rows alone, with ids from 0 on, in a new file; return the ids they had, in order."""
         ids = np.arange(max(0, self.n_issued - self._capacity), self.n_issued)[self.is_whole]
         rows = self.rows[ids % self._capacity]
+        n_lost = self.n_lost + int((~self.is_whole).sum())
+        path = self.folder / f"{_ROWS}.new"
+        path.unlink(missing_ok=True)
+        self.rows = self._open(path, self._capacity, self._row.stride, exists=False)
         kernels.store(rows, self.rows, self._stamps, 0)
-        self.n_lost += int((~self.is_whole).sum())
-        self.n_issued = len(ids)
-        self._control[_ISSUED] = self._control[_STARTED] = self.n_issued
+        self.n_issued = self._control[_ISSUED] = self._control[_STARTED] = len(ids)
+        self._control[_LOST], self._control[_EPOCH] = n_lost, secrets.randbits(62)
+        self._file.flush()
+        os.replace(path, self.folder / _ROWS)  # until here the folder is as it was
+        self._make_views()
         self.is_whole = np.ones(len(ids), np.bool_)
         return ids
+
+    def discard(self) -> None:
+        """Leave nothing of a folder that was just made."""
+        for name in (_ROWS, _DESCRIPTION, _STATE):
+            (self.folder / name).unlink(missing_ok=True)
+        self.close()
 
     # -- state --------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
@@ -250,20 +287,50 @@ def _lock(folder: Path, *, exists: bool) -> int:
     except ImportError as error:
         raise ValueError("storage must be 'memory' on a system without POSIX file locks") from error
     if not exists:
-        if not folder.absolute().parent.is_dir():
+        if not folder.parent.is_dir():
             raise FileNotFoundError(f"storage must lie in an existing folder, got {str(folder)!r}")
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"storage must be a folder, got {str(folder)!r}, which is a file")
         folder.mkdir(exist_ok=True)
-        if (folder / _ROWS).exists():
-            raise ValueError(
-                f"storage must be a folder without a replay, got {str(folder)!r}; ReplayBuffer.open goes on with it"
-            )
     descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        if not exists and (folder / _DESCRIPTION).exists():
+            raise ValueError(
+                f"storage must be a folder without a replay, got {str(folder)!r}; ReplayBuffer.open goes on with it"
+            )
+        if not exists:  # what a process killed while it made the folder has left
+            for name in (_ROWS, _STATE):
+                (folder / name).unlink(missing_ok=True)
+    except BlockingIOError as error:
         os.close(descriptor)
-        raise ValueError(f"storage must not be in use, got {str(folder)!r}, which another process holds") from error
+        raise ValueError(f"storage must not be in use, got {str(folder)!r}, which a process has open") from error
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
+
+
+def _release(descriptor: int) -> None:
+    """Let go of a lock, in processes forked from this one as well."""
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
+#: Storages this process has open: module state, for a fork must not keep a lock alive when this process is killed.
+_OPEN: weakref.WeakSet[MappedStorage] = weakref.WeakSet()
+
+
+def _forget_locks() -> None:
+    """Close, in a forked process, the descriptors of locks that are its parent's."""
+    for storage in list(_OPEN):
+        storage.disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)
 
 
 def _map(path: Path, n_bytes: int, *, exists: bool) -> mmap.mmap:

@@ -10,7 +10,7 @@ import numpy as np
 from amper._kernels import nstep as kernels
 from amper.fields import Field, RowLayout
 from amper.protocols import Array
-from amper.stages import Steps, check_counts, need
+from amper.stages import Steps, check_counts, check_priorities, need
 
 _DISCOUNT = Field("discount", (), np.dtype(np.float32))
 
@@ -120,5 +120,6 @@ class NStep:
         n = len(self._powers) - 1
         check_counts("counts", state["counts"], n)
         check_counts("heads", state["heads"], n)
+        check_priorities(state["priorities"])
         for name, array in self.state_dict().items():
             getattr(self, f"_{name}")[...] = np.asarray(state[name], array.dtype)

@@ -163,8 +163,17 @@ class RowWriter(Protocol):
 class RunningMaximum(Protocol):
     """A sampler whose law depends on the largest code written."""
 
-    def raise_maximum(self, code: int) -> None:
-        """Count `code` as written: new transitions will come at it."""
+    def set_maximum(self, code: int) -> None:
+        """Take `code`, at which new transitions will come, or the largest stored, for the largest written."""
+        ...
+
+
+@runtime_checkable
+class Weighing(Protocol):
+    """A sampler whose importance weights do not take the mean chances that `Sampler.law` tells."""
+
+    def probabilities(self, slots: Int64) -> Float64:
+        """Return the chance of each slot in one draw, as the importance weights take it."""
         ...
 
 

@@ -33,7 +33,8 @@ class RankSampler(ExactSampler):
     -----
     Codes that agree in their logarithm and in nine bits below the leading one, within 0.2% of each other, are tied:
     they share the chances of their ranks alike, where the paper leaves the order to an array that is sorted from time
-    to time. A draw looks at 16,384 buckets at most, whatever the capacity. 29 bytes a slot.
+    to time. Codes are fixed-point: masses further below the full scale
+    than 2**bits are tied as well. A draw looks at 16,384 buckets at most, whatever the capacity.
     """
 
     def __init__(

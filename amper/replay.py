@@ -128,29 +128,32 @@ class ReplayBuffer(Written):
         self._beta, self._discount = config.beta, config.discount
         self._sampler_name = sampler
         self._sampler_options = samplers.checked(sampler, sampler_options or {}, config.alpha)
-        if sink is not None:
-            checks.sink(sink)
-        if sink is not None and isinstance(config.alpha, Linear):
-            raise ValueError("sink must be absent where alpha follows a schedule: a trace cannot tell, got both")
+        if isinstance(self._sampler_options.get("alpha"), Linear):
+            raise ValueError(f"alpha must be a number for {sampler!r}, whose law it is, got {config.alpha!r}")
+        self._is_scheduled = isinstance(config.alpha, Linear)
         self._adopt(self._new_parts_but(None))
         self._config: dict[str, Any] = {
             **config.to_dict(),
             "fields": {f.name: {"shape": list(f.shape), "dtype": f.dtype.str} for f in parsed},
             "sampler": sampler, "sampler_options": dict(self._sampler.options),
         }  # fmt: skip
-        # Whether one transition may be stored without detours.
+        # Whether a batch needs more than the compiled call; whether one transition may be stored without detours.
         self._completes = config.compact or config.on_disk
-        self._is_plain = config.n_envs == 1 and not (
-            self._stages or self._completes or isinstance(config.alpha, Linear)
-        )
+        self._is_plain = config.n_envs == 1 and not (self._stages or self._completes or self._is_scheduled)
         self._n_issued = 0
         self._stats = {"stale_updates": 0, "never_sampled": 0, "lost": 0}
         self._sink: Sink | None = None
         self._queues: list[Queue] = []
-        if isinstance(self._storage, MappedStorage) and not self._exists:
-            self._storage.describe(self._config)
-        if sink is not None:
-            self._attach(sink)
+        made = self._storage if isinstance(self._storage, MappedStorage) and not self._exists else None
+        try:
+            if sink is not None:
+                self._attach(sink)
+            if made is not None:
+                made.describe(self._config)
+        except BaseException:
+            if made is not None:
+                made.discard()
+            raise
 
     def _new_stages(self) -> dict[str, Stage]:
         config, fields = self._settings, tuple(self._step_fields.values())
@@ -250,12 +253,14 @@ class ReplayBuffer(Written):
         """
         if batch_size.__class__ is not int or not 1 <= batch_size <= checks.MOST_SLOTS:
             batch_size = checks.whole("batch_size", batch_size, at_least=1, at_most=checks.MOST_SLOTS)
+        if replace is not True:
+            checks.truth("replace", replace)
+        if self._queues:
+            self.receive()
         if beta is None:
             beta = self._beta(self._n_issued) if isinstance(self._beta, Linear) else self._beta
         elif beta.__class__ is not float or not 0.0 <= beta < math.inf:
             beta = checks.number("beta", beta, 0.0, math.inf)
-        if self._queues:
-            self.receive()
         if self._n_issued == 0:
             raise ValueError("sample must follow an add, got an empty buffer")
         if not replace and batch_size > len(self):

@@ -40,6 +40,8 @@ class Saved(ABC):
     _settings: ReplayConfig
     _step_fields: dict[str, Field]
     _is_plain: bool
+    _is_scheduled: bool
+    _completes: bool
     _capacity: int
     _n_envs: int
     _config: dict[str, Any]
@@ -85,6 +87,8 @@ class Saved(ABC):
     def _attach(self, sink: Sink) -> None:
         """Record in `sink` from here on, beginning with what is stored."""
         checks.sink(sink)
+        if self._is_scheduled:
+            raise ValueError("sink must be absent where alpha follows a schedule: a trace cannot tell, got both")
         sink.begin(
             TraceHeader(
                 n_rows=self._capacity, row_bytes=self._storage.row_bytes, bits=self._sampler.format.bits,
@@ -190,4 +194,8 @@ class Saved(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave sink and queues behind: a copy of a buffer records nothing, and nobody writes to it."""
+        if self._settings.on_disk:
+            raise TypeError(
+                "a replay on disk must not be copied or pickled: two would write one file; save() it instead"
+            )
         return {**self.__dict__, "_sink": None, "_queues": []}

@@ -12,7 +12,7 @@ from amper import checks
 from amper._kernels import sequences as kernels
 from amper.fields import Field, RowLayout
 from amper.protocols import Array, Float64
-from amper.stages import Steps, check_counts
+from amper.stages import Steps, check_counts, check_priorities
 
 _LONGEST = 2**20
 
@@ -90,8 +90,10 @@ def sequence_priorities(td_abs: Array, mask: Array, eta: float = 0.9) -> Float64
     array([2.9])
     """
     values = np.where(mask, td_abs, 0.0).astype(np.float64)
-    largest: Float64 = eta * values.max(axis=1) + (1.0 - eta) * values.sum(axis=1) / mask.sum(axis=1)
-    return largest
+    largest = values.max(axis=1)
+    mean = np.minimum((values / mask.sum(axis=1)[:, np.newaxis]).sum(axis=1), largest)
+    priorities: Float64 = eta * largest + (1.0 - eta) * mean
+    return priorities
 
 
 class SequenceStage:
@@ -159,6 +161,7 @@ class SequenceStage:
         """Continue from `state`."""
         check_counts("counts", state["counts"], 2**62)
         check_counts("covered", state["covered"], 2**62)
+        check_priorities(state["priorities"])
         n, _, period, _, _ = self._plan
         gap = state["counts"] - state["covered"]
         whole = (state["covered"] == 0) | ((state["covered"] >= n) & ((state["covered"] - n) % period == 0))

@@ -16,7 +16,7 @@ from amper.fields import Field, RowLayout
 from amper.protocols import Array
 
 _PRIORITY = Field(" priority", (), np.dtype(np.float64))  # no identifier: it can be no caller's
-_WRITTEN, _TAKEN, _READER = 0, 8, 16  # places in `control`, each in a cache line of its own
+_WRITTEN, _TAKEN, _READER, _WRITER, _CLOSED = 0, 8, 16, 24, 25  # words of `control`; its cache lines have eight
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S, _LOOK_S = 2e-5, 2e-3, 1.0
 
 
@@ -85,14 +85,45 @@ class Queue:
         return k
 
     def take(self) -> stages.Steps:
-        """Return the rows written and not taken yet."""
+        """Return the rows written and not taken yet; `done` then makes room."""
         taken = self.n_taken
         out = np.empty((self.n_written - taken, self._row.stride), np.uint8)
         k = int(kernels.take(self._rows, self._stamps, taken, out))
-        self._control[_TAKEN] = taken + k
         records = self._row.records(out[:k])
         columns = {f.name: records[f.name] for f in self._fields}
         return stages.Steps(columns, np.zeros(k, np.int64), np.zeros(k, np.bool_), records[_PRIORITY.name].copy())
+
+    def done(self, k: int) -> None:
+        """Let the writer have the room of the next k rows."""
+        self._control[_TAKEN] += k
+
+    @property
+    def n_free(self) -> int:
+        """Rows there is room for."""
+        return self._n_rows - (self.n_written - self.n_taken)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows there is room for in all."""
+        return self._n_rows
+
+    def own(self) -> None:
+        """Make the calling process the writer; RuntimeError if another one is, and lives."""
+        pid, owner = os.getpid(), int(self._control[_WRITER])
+        if owner == pid:
+            return
+        if owner and _lives(owner):
+            raise RuntimeError(f"writer must be used by one process, got calls of {pid} beside those of {owner}")
+        self._control[_WRITER] = pid
+
+    def close(self) -> None:
+        """Say that nothing more will be written."""
+        self._control[_CLOSED] = 1
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more will be written, and all is taken."""
+        return bool(self._control[_CLOSED]) and self.n_written == self.n_taken
 
 
 class Writer:
@@ -113,6 +144,8 @@ class Writer:
         The replay's.
     largest : float
         Largest priority the replay can hold.
+    timeout_s : float or None
+        Longest wait for room.
     """
 
     def __init__(
@@ -124,20 +157,18 @@ class Writer:
         n_envs: int,
         capacity: int,
         largest: float,
+        timeout_s: float | None,
     ) -> None:
         self._queue, self._fields, self._stages = queue, dict(fields), tuple(parts.values())
-        self._n_envs, self._capacity, self._largest = n_envs, capacity, largest
-        self._unsent: list[Array] = []
+        self._n_envs, self._capacity, self._largest, self._timeout_s = n_envs, capacity, largest, timeout_s
 
-    def add(self, /, *, priorities: Any = None, timeout_s: float | None = None, **columns: Any) -> int:
+    def add(self, /, *, priorities: Any = None, **columns: Any) -> int:
         """Add one step, or k of them, as `ReplayBuffer.add`; wait while there is no room for what they complete.
 
         Parameters
         ----------
         priorities : float or float[k], optional
             As in `ReplayBuffer.add`.
-        timeout_s : float, optional
-            Longest wait; for ever by default.
         **columns
             As in `ReplayBuffer.add`.
 
@@ -149,56 +180,75 @@ class Writer:
         Raises
         ------
         ValueError, TypeError
-            As `ReplayBuffer.add`; nothing is added then.
+            As `ReplayBuffer.add`.
         TimeoutError
-            If there was no room in time. What was added is kept, and is sent first by the next call.
+            If there was no room in time.
         ConnectionError
             If the replay's process has ended.
+        RuntimeError
+            If another process uses this writer. Nothing is added in any of these cases.
         """
         k, rows = checks.batch(self._fields, columns, self._n_envs, self._capacity)
         raw = np.full(k, np.nan) if priorities is None else checks.priorities(priorities, k)
         if raw.max(initial=0.0) > self._largest:
             raise ValueError(f"priorities must be at most {self._largest:g} for this replay, got {raw.max():g}")
-        if k:
-            steps = stages.Steps.of(rows, k, self._n_envs, raw)
-            self._unsent.append(self._queue.pack(stages.push(self._stages, steps)))
-        return self._send(timeout_s)
+        if k == 0:
+            return 0
+        self._wait(k + self._n_pending)
+        steps = stages.Steps.of(rows, k, self._n_envs, raw, in_stages=bool(self._stages))
+        return self._send(stages.push(self._stages, steps))
 
-    def end_episode(self, env: int | None = None, *, timeout_s: float | None = None) -> int:
+    def end_episode(self, env: int | None = None) -> int:
         """Send what is pending of a stream cut without a flag, as `ReplayBuffer.end_episode`; return how many rows."""
-        for cut in checks.envs(env, self._n_envs):
-            self._unsent += [self._queue.pack(steps) for steps in stages.flush(self._stages, cut)]
-        return self._send(timeout_s)
+        envs = checks.envs(env, self._n_envs)
+        self._wait(self._n_pending + len(envs))
+        return sum(self._send(steps) for cut in envs for steps in stages.flush(self._stages, cut))
 
-    def _send(self, timeout_s: float | None) -> int:
-        n_sent, wait_s, begin = 0, _SHORTEST_WAIT_S, time.monotonic()
-        look = begin + _LOOK_S
-        while self._unsent:
-            k = self._queue.write(self._unsent[0])
-            n_sent += k
-            self._unsent[0] = self._unsent[0][k:]
-            if not len(self._unsent[0]):
-                self._unsent.pop(0)
-                continue
+    def close(self) -> None:
+        """Say that nothing more comes: the replay then keeps no room for it. What was sent arrives."""
+        self._queue.own()
+        self._queue.close()
+
+    @property
+    def _n_pending(self) -> int:
+        """Transitions that may be completed beside what is added."""
+        return self._stages[0].n_pending if self._stages else 0
+
+    def _wait(self, n: int) -> None:
+        """Wait until there is room for n rows, or for all that a queue holds."""
+        self._queue.own()
+        begin = time.monotonic()
+        look, wait_s = begin + _LOOK_S, _SHORTEST_WAIT_S
+        while self._queue.n_free < min(n, self._queue.n_rows):
             now = time.monotonic()
-            if timeout_s is not None and now - begin >= timeout_s:
-                n_left = sum(map(len, self._unsent))
-                raise TimeoutError(
-                    f"timeout_s must outlast the replay's pauses, got {timeout_s:g}; {n_left} transitions wait"
-                )
-            if now >= look:
+            late = self._timeout_s is not None and now - begin >= self._timeout_s
+            if late or now >= look:
                 look = now + _LOOK_S
-                _check_alive(self._queue.reader)
+                if not _lives(self._queue.reader):
+                    raise ConnectionError(f"the replay's process {self._queue.reader} has ended: nobody takes rows")
+            if late:
+                raise TimeoutError(f"timeout_s must outlast the replay's pauses, got {self._timeout_s:g}")
             time.sleep(wait_s)
-            wait_s = _SHORTEST_WAIT_S if k else min(2 * wait_s, _LONGEST_WAIT_S)
-        return n_sent
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+    def _send(self, steps: stages.Steps) -> int:
+        """Write rows; more than the queue holds go in parts."""
+        rows = self._queue.pack(steps)
+        n_sent = self._queue.write(rows)
+        while n_sent < len(rows):
+            time.sleep(_SHORTEST_WAIT_S)
+            if not _lives(self._queue.reader):
+                raise ConnectionError(f"the replay's process {self._queue.reader} has ended: nobody takes rows")
+            n_sent += self._queue.write(rows[n_sent:])
+        return len(rows)
 
 
-def _check_alive(pid: int) -> None:
-    """Raise ConnectionError if a process has ended."""
+def _lives(pid: int) -> bool:
+    """Return whether there is a process of that number."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError as error:
-        raise ConnectionError(f"the replay's process {pid} has ended: nobody takes what is added") from error
+    except ProcessLookupError:
+        return False
     except PermissionError:
         pass  # it exists
+    return True

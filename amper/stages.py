@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from amper import checks
 from amper.fields import Field
 from amper.protocols import Array, Float64, Int64
 
@@ -40,11 +41,10 @@ class Steps(NamedTuple):
         return len(self.envs)
 
     @classmethod
-    def of(cls, columns: Mapping[str, Array], k: int, n_envs: int, priorities: Float64) -> Steps:
-        """Return k steps as they are added: of one stream, or row j of environment j."""
+    def of(cls, columns: Mapping[str, Array], k: int, n_envs: int, priorities: Float64, *, in_stages: bool) -> Steps:
+        """Return k steps as they are added: of one stream, or row j of environment j; ends are for stages."""
         envs = np.arange(k) if n_envs > 1 else np.zeros(k, np.int64)
-        terminated, truncated = columns.get("terminated"), columns.get("truncated")
-        ends = np.zeros(k, np.bool_) if terminated is None or truncated is None else terminated | truncated
+        ends = columns["terminated"] | columns["truncated"] if in_stages else np.zeros(k, np.bool_)
         return cls(columns, envs, ends, priorities)
 
     def part(self, begin: int, end: int) -> Steps:
@@ -111,3 +111,9 @@ def check_counts(name: str, counts: Int64, below: int | None = None) -> None:
     """Raise ValueError unless all counts of a state lie in 0 .. below - 1."""
     if counts.size and (counts.min() < 0 or (below is not None and counts.max() >= below)):
         raise ValueError(f"{name} must lie in 0..{'' if below is None else below - 1}, got {counts.tolist()}")
+
+
+def check_priorities(priorities: Float64) -> None:
+    """Raise ValueError unless the pending priorities of a state are some that could be added, or NaN for none."""
+    if not (np.isnan(priorities) | ((priorities >= 0) & (priorities <= checks.LARGEST_PRIORITY))).all():
+        raise ValueError("priorities must be finite and at least 0, or NaN for none, got others")

@@ -186,6 +186,11 @@ class TcamSearch:
         """Return the codes of `slots`, int64."""
         return self._codes[slots].astype(np.int64)
 
+    @property
+    def largest(self) -> int:
+        """Largest code stored; 0 where there is none."""
+        return int(self._codes.max(initial=0))
+
     def write(self, slots: Int64, codes: Int64) -> None:
         """Store codes (>= 1) in distinct slots."""
         before = self.read(slots)

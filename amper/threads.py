@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from typing import Any
 
@@ -60,10 +61,10 @@ class LockedReplayBuffer(ReplayBuffer):
         with self._lock:
             super().load_state_dict(d)
 
-    def writers(self, n: int, *, room: int = 4096) -> list[Writer]:
+    def writers(self, n: int, *, room: int = 4096, timeout_s: float | None = None) -> list[Writer]:
         """As `ReplayBuffer.writers`."""
         with self._lock:
-            return super().writers(n, room=room)
+            return super().writers(n, room=room, timeout_s=timeout_s)
 
     def receive(self) -> Int64:
         """As `ReplayBuffer.receive`."""
@@ -81,6 +82,12 @@ class LockedReplayBuffer(ReplayBuffer):
             super().close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the lock behind: a copy has its own."""
+        """Return a copy of everything but the lock, made while no call is under way: a copy has its own."""
         with self._lock:
-            return {name: value for name, value in super().__getstate__().items() if name != "_lock"}
+            return copy.deepcopy({k: v for k, v in super().__getstate__().items() if k != "_lock"})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LockedReplayBuffer:
+        """Return a copy with a lock of its own."""
+        other = LockedReplayBuffer.__new__(type(self))
+        other.__dict__.update(self.__getstate__())
+        return other

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -48,15 +49,16 @@ class Written(OnDisk):
             row = self._storage.as_row(columns)
             if row is not None:
                 return self._add_row(row)
-        k, rows = checks.batch(self._step_fields, columns, self._n_envs, self._capacity)
+        k, rows = checks.batch(self._step_fields, columns, self._n_envs, self._most_steps)
         raw = None if priorities is None else checks.priorities(priorities, k)
         self._check_open()
         if k == 0:
             return np.empty(0, np.int64)
         if raw is not None:
-            self._encoder.doublings(float(raw.max()) + self._encoder.eps)  # refuses what no scale can hold
-        steps = stages.Steps.of(rows, k, self._n_envs, np.full(k, np.nan) if raw is None else raw)
+            self._check_mass(float(raw.max()))
         staged = tuple(self._stages.values())
+        entered = np.full(k, np.nan) if raw is None else raw
+        steps = stages.Steps.of(rows, k, self._n_envs, entered, in_stages=bool(staged))
         ids = self._issue(stages.push(staged, steps)) if staged else self._store(steps, raw)
         self._note()
         return ids
@@ -118,14 +120,41 @@ class Written(OnDisk):
             self._store(part, None if missing[begin] else part.priorities)
         return np.arange(first, self._n_issued)
 
+    @property
+    def _most_steps(self) -> int:
+        """Steps that may be added at once."""
+        return self._capacity if self._settings.sequences is None else checks.MOST_SLOTS
+
+    def _check_mass(self, priority: float) -> None:
+        """Refuse a priority whose mass no full scale can hold, now or at an alpha to come."""
+        self._encoder.doublings(priority + self._encoder.eps)
+        if self._is_scheduled and not priority <= self._largest_priority():
+            most = self._largest_priority()
+            raise ValueError(f"priorities must be at most {most:g} for the alphas to come, got {priority:g}")
+
+    def _check_scheduled(self, ids: Int64, values: Float64) -> None:
+        """Refuse an update as the kernels do, before alpha moves."""
+        n = self._n_issued
+        for bad, status in (
+            (ids < 0, checks.NEGATIVE_ID), (ids >= n, checks.UNKNOWN_ID),
+            (~((values >= 0) & (values <= checks.LARGEST_PRIORITY)), checks.BAD_PRIORITY),
+        ):  # fmt: skip
+            if bad.any():
+                checks.raise_update(status, int(np.argmax(bad)), ids, values, n)
+        self._check_mass(float(values.max(initial=0.0)))
+
     def _set_alpha(self) -> None:
         """Take the exponent that a schedule has come to; the full scale follows."""
         schedule = self._settings.alpha
-        if isinstance(schedule, Linear):
-            self._encoder.alpha = schedule(self._n_issued)
+        if not isinstance(schedule, Linear):
+            return
+        alpha = schedule(self._n_issued)
+        if alpha != self._encoder.alpha:
+            self._encoder.alpha = alpha
             self._grow(self._encoder.largest)
-            if isinstance(self._sampler, RunningMaximum):
-                self._sampler.raise_maximum(int(self._encoder.defaults(1)[0]))
+        # What an earlier alpha wrote stops to be the largest as it is updated, long after alpha came to rest.
+        if alpha != schedule.start and self._encoder.largest >= 0 and isinstance(self._sampler, RunningMaximum):
+            self._sampler.set_maximum(self._encoder.default)
 
     def _grow(self, largest: float) -> None:
         """Double the full scale until it holds the mass of the priority `largest`; negative: there is none."""
@@ -169,7 +198,11 @@ class Written(OnDisk):
             raise ValueError(f"priorities must have one value an index, {len(ids)}, got {len(values)}")
         kernel = (self._writer and self._writer.update_rows) or check
         n, capacity = self._n_issued, self._capacity
-        self._set_alpha()
+        if self._completes:
+            self._check_open()
+        if self._is_scheduled:
+            self._check_scheduled(ids, values)
+            self._set_alpha()
         status, at, n_live, largest, n_stale, _, _ = self._encoder.update(ids, values, n, capacity, kernel)
         if status == checks.GROW:
             self._grow(largest)
@@ -197,7 +230,8 @@ class Written(OnDisk):
             raise ValueError(f"priorities must be numbers of shape {shape}, got {array.dtype} of {array.shape}")
         array = array.astype(np.float64)
         mask = self._storage.read("mask", ids % self._capacity)
-        mask[ids < self._n_issued - self._capacity] = True  # overwritten: skipped below
+        gone = (ids < self._n_issued - self._capacity) | (ids >= self._n_issued)
+        array[gone], mask[gone] = 0.0, True  # skipped, or refused, below
         bad = mask & ~((array >= 0) & (array <= checks.LARGEST_PRIORITY))
         if bad.any():
             at = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -231,7 +265,7 @@ class Written(OnDisk):
         return np.arange(first, self._n_issued)
 
     # -- other processes ----------------------------------------------------------------------------
-    def writers(self, n: int, *, room: int = 4096) -> list[Writer]:
+    def writers(self, n: int, *, room: int = 4096, timeout_s: float | None = None) -> list[Writer]:
         """Return n writers, by which n other processes add to this replay.
 
         Each has a queue of its own in shared memory, with one writer and one reader: no process waits for another,
@@ -244,6 +278,8 @@ class Written(OnDisk):
             Processes.
         room : int
             Transitions a queue holds; `Writer.add` waits while it is full.
+        timeout_s : float, optional
+            Longest such wait; for ever by default, as long as this process lives.
 
         Raises
         ------
@@ -251,6 +287,8 @@ class Written(OnDisk):
             If a number is out of range, or the replay is compact: rows of several processes do not follow each other.
         """
         n, room = checks.whole("n", n, at_least=1), checks.whole("room", room, at_least=1, at_most=checks.MOST_SLOTS)
+        if timeout_s is not None:
+            timeout_s = checks.number("timeout_s", timeout_s, 0.0, math.inf)
         if self._settings.compact:
             raise ValueError("compact must be False for a replay with writers, got True")
         made = []
@@ -260,7 +298,8 @@ class Written(OnDisk):
             made.append(
                 Writer(
                     queue, self._step_fields, self._new_stages(),
-                    n_envs=self._n_envs, capacity=self._capacity, largest=self._largest_priority(),
+                    n_envs=self._n_envs, capacity=self._most_steps,
+                    largest=self._largest_priority(), timeout_s=timeout_s,
                 )
             )  # fmt: skip
         return made
@@ -281,6 +320,8 @@ class Written(OnDisk):
             steps = queue.take()
             if steps.k:
                 self._issue(steps)
+                queue.done(steps.k)
+        self._queues = [queue for queue in self._queues if not queue.is_closed]
         if self._n_issued > first:
             self._note()
         return np.arange(first, self._n_issued)

@@ -150,6 +150,16 @@ def test_a_broken_state_is_refused(named, spoil):
     buffer.sample(5)
 
 
+def test_only_what_follows_a_kept_column_is_shared():
+    fields = {name: {"dtype": "int64"} for name in ("next_next_x", "next_x", "x")}
+    buffer = amper.ReplayBuffer(5, fields, sampler="per", compact=True, seed=0)
+    for i in range(7):
+        buffer.add(x=i, next_x=i + 1, next_next_x=i + 2)
+    batch = buffer.sample(20)
+    assert np.array_equal(batch["next_x"], batch["x"] + 1)
+    assert np.array_equal(batch["next_next_x"], batch["x"] + 2)
+
+
 def test_compact_needs_something_to_share():
     with pytest.raises(ValueError, match="fields must have a column 'next_X' like a column 'X' to be compact, got x"):
         amper.ReplayBuffer(5, {"x": {}}, compact=True)

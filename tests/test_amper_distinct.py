@@ -70,6 +70,28 @@ def test_the_samplers_of_an_exact_law_draw_successively_by_it(sampler, prioritie
         assert sum((counts[d] - uniform) ** 2 / uniform for d in counts) > 1000
 
 
+@pytest.mark.parametrize(
+    ("sampler", "options"),
+    [("uniform", {}), ("per", {}), ("per-rank", {}), ("amper-fr", {}), ("amper-fr", {"weights": "none"})],
+)
+def test_importance_weights_of_what_the_race_found_are_the_samplers(sampler, options):
+    rng = np.random.default_rng(0)
+    buffer = filled(sampler, rng.exponential(size=60) ** 6, sampler_options=options)
+    law = buffer.sampler.law(1)
+    codes = buffer.sampler.codes.astype(float)
+    if sampler == "amper-fr":
+        law = np.full(60, 1 / 60) if options else codes / codes.sum()
+    for _ in range(30):
+        batch = buffer.sample(60, 0.7, replace=False)
+        expected = (law.min() / law[batch["indices"]]) ** 0.7
+        assert batch["weights"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_replace_is_true_or_false():
+    with pytest.raises(TypeError, match="replace must be True or False, got 'no'"):
+        filled("per", [1.0]).sample(1, replace="no")
+
+
 def test_the_race_goes_on_after_a_file(tmp_path):
     buffer = filled("per", [1.0, *[1e-8] * 30])
     buffer.sample(20, replace=False)

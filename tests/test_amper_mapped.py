@@ -284,6 +284,177 @@ def test_rows_damaged_with_the_machine_are_left_out(tmp_path, caplog):
         assert len(again) == 49
 
 
+def damage(folder, stride, slots, capacity=50):
+    path = folder / "rows.bin"
+    data = bytearray(path.read_bytes())
+    begin = len(data) - -(-capacity * stride // 64) * 64
+    for slot in slots:
+        data[begin + slot * stride + 100] ^= 1
+    path.write_bytes(data)
+
+
+def test_rows_renumbered_after_damage_survive_the_next_kill(tmp_path, caplog):
+    caplog.set_level(logging.ERROR)
+    buffer = new(tmp_path / "r", 50, n_step=2)
+    for first in (0, 36):
+        buffer.add(**rows(range(first, first + 35 + (first > 0))))
+    buffer.close()
+    damage(tmp_path / "r", buffer._storage.rows.shape[1], (3, 25))
+    again = amper.ReplayBuffer.open(tmp_path / "r")
+    assert (len(again), again.stats["lost"]) == (48, 2)
+    assert again._stages["nstep"].n_pending == 1  # still
+    again.add(**rows([100]))
+    codes = again.sampler.codes.copy()
+    again._storage.close()  # as if killed
+    with amper.ReplayBuffer.open(tmp_path / "r") as last:
+        assert len(last) == last._n_issued == 49
+        assert last.stats["lost"] == 2 + 1  # and the pending step
+        assert (last.sampler.codes > 0).sum() == 49
+        assert np.array_equal(last.sampler.codes, codes)
+        assert last.sample(200)["indices"].min() >= 0
+
+
+def test_a_state_of_other_rows_is_not_taken(tmp_path):
+    for name, k in (("a", 40), ("b", 10)):
+        with new(tmp_path / name, 50) as buffer:
+            buffer.add(**rows(range(k)))
+            buffer.update_priorities(range(k), np.linspace(0.1, 1, k))
+    (tmp_path / "a" / "state.npz").replace(tmp_path / "b" / "state.npz")
+    with amper.ReplayBuffer.open(tmp_path / "b") as again:
+        assert len(again) == 10
+        assert len(set(again.sampler.codes[:10].tolist())) == 1
+
+
+def sleep_for(seconds):
+    time.sleep(seconds)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_processes_forked_from_one_that_has_a_folder_open_do_not_keep_it(tmp_path, is_killed):
+    context = multiprocessing.get_context("fork")
+
+    def learn(started):
+        buffer = new(tmp_path / "r")
+        context.Process(target=sleep_for, args=(20,), daemon=False).start()
+        buffer.add(**rows(range(5)))
+        if not is_killed:
+            buffer.close()
+        started.value = 1
+        time.sleep(20)
+
+    started = context.Value("i", 0)
+    learner = context.Process(target=learn, args=(started,))
+    learner.start()
+    while not started.value:
+        time.sleep(0.01)
+    if is_killed:
+        os.kill(learner.pid, signal.SIGKILL)
+        learner.join()
+    with amper.ReplayBuffer.open(tmp_path / "r") as again:
+        assert len(again) == 5
+    if not is_killed:
+        learner.kill()
+
+
+def test_what_was_closed_changes_nothing_any_more(tmp_path):
+    first = new(tmp_path / "r")
+    first.add(**rows(range(5)))
+    first.close()
+    with amper.ReplayBuffer.open(tmp_path / "r") as second:
+        for call in (first.flush, lambda: first.update_priorities([0], [1.0]), first.end_episode, first.receive):
+            with pytest.raises(ValueError, match="storage must be open"):
+                call()
+        second.update_priorities([0], [0.2])
+        code = second.sampler.codes[0]
+    with amper.ReplayBuffer.open(tmp_path / "r") as third:
+        assert third.sampler.codes[0] == code
+
+
+STATES = [
+    lambda d: d.update({"sampler/tree/leaves": np.ones(400, np.uint32)}),
+    lambda d: d.update({"sampler/tree/leaves": np.ones(1, np.uint32)}),
+    lambda d: d.update({"stages/nstep/heads": np.array([np.nan])}),
+    lambda d: d.update({"stages/nstep/heads": np.array([7])}),
+    lambda d: d.update({"stages/nstep/priorities": np.full((1, 2), np.inf)}),
+    lambda d: d.update({"flags": np.full(100, 9, np.uint8)}),
+    lambda d: d.pop("flags"),
+]
+
+
+@pytest.mark.parametrize("spoil", STATES)
+def test_a_spoilt_state_is_refused_when_a_folder_is_opened(spoil, tmp_path):
+    with new(tmp_path / "r", n_step=2) as buffer:
+        buffer.add(**rows(range(20)))
+    path = tmp_path / "r" / "state.npz"
+    with np.load(path) as content:
+        arrays = {name: content[name] for name in content.files}
+    spoil(arrays)
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=r"^d(\[| must)"):
+        amper.ReplayBuffer.open(tmp_path / "r")
+
+
+@pytest.mark.parametrize("change", [{"capacity": 20.0}, {"sampler": None}, {"colour": 1}, {"alpha": {"start": 1}}])
+def test_a_spoilt_description_is_refused(change, tmp_path):
+    new(tmp_path / "r").close()
+    path = tmp_path / "r" / "replay.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match=r"folder must hold a replay|sampler must be one of"):
+        amper.ReplayBuffer.open(tmp_path / "r")
+
+
+def test_a_kill_between_a_row_and_its_note_issues_no_step_twice(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.ERROR)
+    buffer = new(tmp_path / "r", n_step=3)
+    buffer.add(**rows(range(2)))
+    buffer.flush()
+    monkeypatch.setattr(buffer._storage, "note", lambda n: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        buffer.add(**rows(range(2, 4)))
+    buffer._storage.close()
+    with amper.ReplayBuffer.open(tmp_path / "r") as again:
+        again.add(**rows(range(10, 14)))
+        x = again._storage.read("x", np.arange(len(again))).tolist()
+        assert x == [0, 1, 10, 11]
+        assert again.stats["lost"] == 2
+
+
+def test_a_folder_that_could_not_be_made_is_left_empty(tmp_path, monkeypatch):
+    trace = amper.Trace()
+    amper.ReplayBuffer(5, FIELDS, sink=trace)
+    with pytest.raises(ValueError, match="sink must be a new Trace"):
+        new(tmp_path / "r", sink=trace)
+    new(tmp_path / "r").close()
+    (tmp_path / "r" / "replay.json").unlink()  # as if killed before it was written
+    with new(tmp_path / "r") as buffer:
+        buffer.add(**rows(range(3)))
+    assert len(amper.ReplayBuffer.open(tmp_path / "r")) == 3
+
+
+def test_what_was_lost_is_counted_once_whatever_follows(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.ERROR)
+    buffer = new(tmp_path / "r", 50)
+    buffer.add(**rows(range(40)))
+    stop_in(buffer, "stamp_of", monkeypatch)
+    for _ in range(3):
+        again = amper.ReplayBuffer.open(tmp_path / "r")
+        assert again.stats["lost"] == 20
+        again._storage.close()  # as if killed
+
+
+@pytest.mark.parametrize("schedule", [amper.Linear(1.0, 0.4, 20), amper.Linear(0.2, 1.0, 20)])
+def test_rows_added_since_the_flush_enter_by_the_alpha_of_now(schedule, tmp_path):
+    buffer = new(tmp_path / "r", alpha=schedule, eps=0.0)
+    buffer.add(**rows(range(10)), priorities=np.full(10, 0.1))
+    buffer.flush()
+    buffer.add(**rows(range(10, 30)))
+    buffer._storage.close()
+    with amper.ReplayBuffer.open(tmp_path / "r") as again:
+        top = again.sampler.format.top
+        assert again.sampler.codes[10:30] / top == pytest.approx(0.1**schedule.end)
+        assert again.stats["saturated"] == 0
+
+
 def test_priorities_go_back_to_the_last_flush_and_later_rows_enter_at_the_maximum(tmp_path):
     buffer = new(tmp_path / "r", 50, alpha=1.0, eps=0.0)
     buffer.add(**rows(range(10)))
@@ -304,10 +475,9 @@ def test_folders_that_are_none_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="folder must hold a replay, got"):
         amper.ReplayBuffer.open(tmp_path)
     buffer = new(tmp_path / "r")
-    with pytest.raises(ValueError, match=r"storage must be a folder without a replay, got .*; ReplayBuffer\.open"):
-        new(tmp_path / "r")
-    with pytest.raises(ValueError, match="storage must not be in use"):
-        amper.ReplayBuffer.open(tmp_path / "r")
+    for call in (lambda: new(tmp_path / "r"), lambda: amper.ReplayBuffer.open(tmp_path / "r")):
+        with pytest.raises(ValueError, match=r"storage must not be in use, got .* which a process has open"):
+            call()
     with pytest.raises(TypeError, match="a replay on disk must not be copied or pickled"):
         copy.deepcopy(buffer)
     with pytest.raises(TypeError, match="a replay on disk must not be copied or pickled"):
@@ -316,8 +486,15 @@ def test_folders_that_are_none_are_refused_by_name(tmp_path):
         buffer.load_state_dict(buffer.state_dict())
     with pytest.raises(ValueError, match="compact must be False on disk"):
         new(tmp_path / "s", compact=True)
+    with pytest.raises(TypeError, match="a replay on disk must not be copied or pickled"):
+        copy.copy(buffer)
     buffer.close()
     buffer.close()
+    with pytest.raises(ValueError, match=r"storage must be a folder without a replay, got .*; ReplayBuffer\.open"):
+        new(tmp_path / "r")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"storage must be a folder, got .* which is a file"):
+        new(tmp_path / "file")
     (tmp_path / "r" / "rows.bin").write_bytes(b"short")
     with pytest.raises(ValueError, match="folder must hold rows of"):
         amper.ReplayBuffer.open(tmp_path / "r")

@@ -362,7 +362,7 @@ def test_columns_lie_side_by_side_and_aligned():
     storage = RowStorage(3, parse_fields({"a": {"dtype": "bool"}, "b": {"dtype": "float64"}, "c": {"shape": (3,)}}))
     assert storage.row_bytes == 24
     columns = {"a": np.array([True, True]), "b": np.array([1.0, 2.0]), "c": np.ones((2, 3))}
-    storage.write(2, Steps.of(columns, 2, 1, np.zeros(2)))
+    storage.write(2, Steps.of(columns, 2, 1, np.zeros(2), in_stages=False))
     assert list(storage.read("b", np.arange(3))) == [2, 0, 1]
 
 

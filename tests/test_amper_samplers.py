@@ -115,7 +115,7 @@ def test_the_exponent_of_the_ranks_is_the_replays_unless_told_otherwise():
     assert amper.ReplayBuffer(9, {"x": {}}, sampler="per-rank", alpha=0.8).sampler.options["alpha"] == 0.8
     own = amper.ReplayBuffer(9, {"x": {}}, sampler="per-rank", alpha=0.8, sampler_options={"alpha": 0.3})
     assert own.sampler.options["alpha"] == 0.3
-    with pytest.raises(TypeError, match=r"alpha must be a number, got Linear\("):
+    with pytest.raises(ValueError, match=r"alpha must be a number for 'per-rank', whose law it is, got Linear\("):
         amper.ReplayBuffer(9, {"x": {}}, sampler="per-rank", alpha=amper.Linear(0.5, 0.6, 9))
 
 

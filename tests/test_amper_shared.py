@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import time
 from array import array
@@ -191,20 +192,84 @@ def test_a_sample_takes_what_was_added():
     assert buffer.add(**steps(1, 0, 1)).tolist() == [3]  # its own process may add as well
 
 
-def test_a_full_queue_waits_and_keeps_what_did_not_fit():
+def test_a_full_queue_takes_nothing_that_does_not_fit():
+    buffer = amper.ReplayBuffer(50, FIELDS, sampler="per", seed=0, n_step=2)
+    (writer,) = buffer.writers(1, room=4, timeout_s=0.01)
+    assert writer.add(**steps(0, 0, 3)) == 2  # and one is pending
+    before = pickle.dumps([stage.state_dict() for stage in writer._stages])
+    for _ in range(3):
+        with pytest.raises(TimeoutError, match=r"timeout_s must outlast the replay's pauses, got 0\.01"):
+            writer.add(**steps(0, 3, 3))
+    assert pickle.dumps([stage.state_dict() for stage in writer._stages]) == before
+    assert len(buffer.receive()) == 2
+    assert writer.add(**steps(0, 3, 3)) == 3
+    assert len(buffer.receive()) == 3
+    assert buffer._storage.read("number", np.arange(5)).tolist() == list(range(5))
+
+
+def test_more_than_a_queue_holds_goes_in_parts():
     buffer = amper.ReplayBuffer(50, FIELDS, sampler="per", seed=0)
     (writer,) = buffer.writers(1, room=4)
-    with pytest.raises(TimeoutError, match=r"timeout_s must outlast the replay's pauses, got 0.01; 2 transitions wait"):
-        writer.add(**steps(0, 0, 6), timeout_s=0.01)
-    assert len(buffer.receive()) == 4
-    assert writer.add(**steps(0, 6, 1)) == 3
+    actor = FORK.Process(target=writer.add, kwargs=steps(0, 0, 30))
+    actor.start()
+    while len(buffer) < 30:
+        buffer.receive()
+    actor.join()
+    assert buffer._storage.read("number", np.arange(30)).tolist() == list(range(30))
+
+
+def test_a_writer_is_one_processs_until_that_ends():
+    buffer = amper.ReplayBuffer(50, FIELDS, sampler="per", seed=0)
+    (writer,) = buffer.writers(1)
+    other = FORK.Process(target=writer.add, kwargs=steps(0, 0, 1))
+    other.start()
+    other.join()
+    writer.add(**steps(0, 1, 1))  # takes over from one that has ended
+    second = FORK.Process(target=writer.add, kwargs=steps(0, 2, 1))
+    second.start()
+    second.join()
+    assert second.exitcode == 1
+    assert len(buffer.receive()) == 2
+
+
+def test_the_room_of_closed_writers_is_given_up():
+    buffer = amper.ReplayBuffer(50, FIELDS, sampler="per", seed=0)
+    first, second = buffer.writers(2)
+    first.add(**steps(0, 0, 3))
+    first.close()
+    assert len(buffer._queues) == 2
     assert len(buffer.receive()) == 3
-    assert buffer._storage.read("number", np.arange(7)).tolist() == list(range(7))
+    assert len(buffer._queues) == 1
+    second.add(**steps(1, 0, 1))
+    assert len(buffer.receive()) == 1
+
+
+def test_what_writers_sent_is_kept_by_a_folder(tmp_path):
+    buffer = amper.ReplayBuffer(50, FIELDS, sampler="per", seed=0, storage=tmp_path / "r")
+    (writer,) = buffer.writers(1)
+    writer.add(**steps(0, 0, 7))
+    buffer.close()
+    with amper.ReplayBuffer.open(tmp_path / "r") as again:
+        assert len(again) == 7
+
+
+def test_the_largest_priorities_of_sequences_do_not_overflow():
+    buffer = amper.ReplayBuffer(
+        50, FIELDS, sampler="per", seed=0, alpha=1.0, sampler_options={"full_scale": 1.0},
+        sequences=amper.Sequences(length=2),
+    )  # fmt: skip
+    (writer,) = buffer.writers(1)
+    for adder in (buffer, writer):
+        adder.add(**steps(0, 0, 2), priorities=[1.7e308, 1.7e308])
+    assert len(buffer.receive()) == 1
+    assert buffer.update_priorities([0], [[1.7e308, 1.7e308]]) == 1
+    assert np.isfinite(buffer.state_dict()["encoder"]["largest"])
 
 
 def test_a_writer_learns_that_its_replay_has_ended():
     buffer = amper.ReplayBuffer(50, FIELDS, sampler="per", seed=0)
-    (writer,) = buffer.writers(1, room=4)
+    (writer,) = buffer.writers(1, room=4, timeout_s=0.05)
+    writer.add(**steps(0, 0, 4))
     ended = FORK.Process(target=lambda: None)
     ended.start()
     ended.join()

@@ -197,6 +197,37 @@ def test_updates_of_sequences_take_errors_by_step_and_look_at_the_mask_only():
         buffer.update_priorities([0, 1], [[0.0, 0], [0, 0]])
 
 
+def test_errors_of_sequences_that_were_overwritten_are_not_looked_at():
+    buffer = amper.ReplayBuffer(2, FIELDS, sampler="per", sequences=amper.Sequences(length=2), seed=0)
+    row = {"obs": [0, 0], "reward": 0.0, "next_obs": [0, 0], "terminated": False, "truncated": False, "tag": 0}
+    for t in range(9):
+        buffer.add(**{**row, "terminated": t % 3 == 2})
+    assert buffer._n_issued == 6
+    assert buffer.update_priorities([0, 5], [[0.5, np.nan], [0.5, np.nan]]) == 1
+    with pytest.raises(IndexError, match="indices must be ids this buffer issued, below 6, got 9"):
+        buffer.update_priorities([9], [[0.5, 0.5]])
+
+
+def test_steps_are_not_limited_by_a_capacity_that_counts_sequences():
+    buffer = amper.ReplayBuffer(2, FIELDS, sampler="per", n_envs=3, sequences=amper.Sequences(length=4), seed=0)
+    row = {name: np.zeros((3, *spec.get("shape", ())), spec.get("dtype", "f4")) for name, spec in FIELDS.items()}
+    ids = [i for _ in range(4) for i in buffer.add(**row).tolist()]
+    assert ids == [0, 1, 2]
+    assert len(buffer) == 2
+
+
+def test_an_infinite_reward_beyond_a_discount_of_zero_is_nothing():
+    buffer = amper.ReplayBuffer(9, FIELDS, sampler="per", n_step=2, discount=0.0, seed=0)
+    row = {"obs": [[0, 0]] * 2, "next_obs": [[0, 0]] * 2, "terminated": [False] * 2, "truncated": [False] * 2}
+    buffer.add(**row, tag=[0, 0], reward=[1.0, np.inf])
+    assert buffer.sample(1)["reward"].tolist() == [1.0]
+
+
+def test_a_column_called_truncated_may_be_anything_where_nothing_is_joined():
+    buffer = amper.ReplayBuffer(9, {"truncated": {"shape": (2,)}, "terminated": {"dtype": "bool"}}, seed=0)
+    assert len(buffer.add(truncated=np.zeros((3, 2)), terminated=[True] * 3)) == 3
+
+
 @pytest.mark.parametrize("sequences", [None, amper.Sequences(length=3, burn_in=1, period=2)])
 def test_pending_steps_go_on_after_a_file_and_a_copy(sequences, tmp_path):
     def step(t):

@@ -88,6 +88,26 @@ def test_copies_have_locks_of_their_own():
         assert np.array_equal(other.sample(3)["indices"], [0, 0, 0])
 
 
+def test_copies_made_beside_other_threads_are_whole():
+    buffer = amper.ReplayBuffer(20_000, FIELDS, sampler="per", threads=True, seed=0)
+    end = threading.Event()
+
+    def add():
+        while not end.is_set():
+            buffer.add(a=np.arange(500), b=np.zeros((500, 20), np.int64))
+
+    worker = threading.Thread(target=add)
+    worker.start()
+    try:
+        for i in range(12):
+            other = copy.deepcopy(buffer) if i % 2 else pickle.loads(pickle.dumps(buffer))
+            assert other.sampler._tree.total == int(other.sampler.codes.sum(dtype=np.int64))
+            assert (other.sampler.codes > 0).sum() == len(other)
+    finally:
+        end.set()
+        worker.join()
+
+
 def test_a_subclass_is_told_how_to_be_guarded():
     class Mine(amper.ReplayBuffer):
         pass

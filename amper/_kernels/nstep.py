@@ -18,7 +18,8 @@ def _issue(state, terminated_at, env, spans, powers, largest, out, n_out):
         rows[n_out, begin:end] = newest[begin:end]
     total = 0.0
     for i in range(count):
-        total += powers[i] * rewards[env, (head + i) % n]
+        if powers[i] > 0.0:  # nothing of it, were it infinite
+            total += powers[i] * rewards[env, (head + i) % n]
     returns[n_out] = total if not abs(total) > largest else np.copysign(np.inf, total)
     discounts[n_out] = 0.0 if newest[terminated_at] else powers[count]
     entered[n_out] = priorities[env, head]

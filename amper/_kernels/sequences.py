@@ -17,15 +17,14 @@ def _emit(state, plan, columns, env, start, n_steps, out, n_out):
         for s in range(n_steps):
             step = window[env, (start + s) % length]
             row[placed + s * size : placed + (s + 1) * size] = step[taken : taken + size]
-    largest, total, n_learned = 0.0, 0.0, 0
+    largest, mean, n_learned = 0.0, 0.0, n_steps if start == 0 else n_steps - burn_in
     for s in range(n_steps):
         if s >= burn_in or start == 0:
             row[mask_at + s] = 1
             priority = priorities[env, (start + s) % length]
             largest = max(largest, priority)
-            total += priority  # NaN where one step has none: then the sequence has none
-            n_learned += 1
-    entered[n_out] = np.nan if np.isnan(total) else eta * largest + (1.0 - eta) * total / n_learned
+            mean += priority / n_learned  # NaN where one step has none: then the sequence has none
+    entered[n_out] = np.nan if np.isnan(mean) else eta * largest + (1.0 - eta) * min(mean, largest)
     envs[n_out] = env
 
 
