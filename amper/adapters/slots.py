@@ -1,4 +1,7 @@
-"""Priorities of slots that another library fills, in any order: what its adapter drives amper's samplers by."""
+"""Priorities of slots that another library fills, in any order: what its adapter drives amper's samplers by.
+
+Longer than most files, for it does what `replay`, `writing` and `saving` do together, without the rows.
+"""
 
 from __future__ import annotations
 
