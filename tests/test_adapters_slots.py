@@ -411,3 +411,14 @@ def test_slots_need_no_torch():
 
 def test_slots_say_what_they_are():
     assert repr(filled()) == "SlotPriorities(per, 40 of 60)"
+
+
+@pytest.mark.parametrize("package", ["stable_baselines3", "torchrl", "tianshou"])
+def test_an_adapter_without_its_package_names_the_extra(package):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; sys.modules['torch'] = None\n"
+        f"try:\n    import amper.adapters.{package}\nexcept ImportError as error:\n    print(error)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 'pip install ".[adapters]" from a clone' in ran.stdout
+    assert "torch's CPU build first" in ran.stdout

@@ -1,8 +1,8 @@
 """stable-baselines3: the replay as its replay buffer, for every off-policy algorithm; and a DQN that prioritizes.
 
 `PrioritizedReplayBuffer` alone serves DQN, SAC, TD3 and DDPG as `replay_buffer_class`: they draw by the sampler's law,
-leave the importance weights unread and hand no errors back. `PrioritizedDQN` does both. One file an ecosystem, and longer
-than most for the two interfaces it stands in.
+leave the importance weights unread and hand no errors back. `PrioritizedDQN` does both. One file an ecosystem, and
+longer than most for the two interfaces it stands in.
 """
 
 from __future__ import annotations
