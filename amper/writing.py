@@ -230,7 +230,7 @@ class Written(OnDisk):
             raise ValueError(f"priorities must be numbers of shape {shape}, got {array.dtype} of {array.shape}")
         array = array.astype(np.float64)
         mask = self._storage.read("mask", ids % self._capacity)
-        gone = (ids < self._n_issued - self._capacity) | (ids >= self._n_issued)
+        gone = (ids < max(0, self._n_issued - self._capacity)) | (ids >= self._n_issued)
         array[gone], mask[gone] = 0.0, True  # skipped, or refused, below
         bad = mask & ~((array >= 0) & (array <= checks.LARGEST_PRIORITY))
         if bad.any():

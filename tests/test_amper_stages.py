@@ -206,6 +206,10 @@ def test_errors_of_sequences_that_were_overwritten_are_not_looked_at():
     assert buffer.update_priorities([0, 5], [[0.5, np.nan], [0.5, np.nan]]) == 1
     with pytest.raises(IndexError, match="indices must be ids this buffer issued, below 6, got 9"):
         buffer.update_priorities([9], [[0.5, 0.5]])
+    few = amper.ReplayBuffer(9, FIELDS, sampler="per", sequences=amper.Sequences(length=2), seed=0)
+    few.add(**{**row, "terminated": True})
+    with pytest.raises(IndexError, match="indices must be at least 0, got -1"):
+        few.update_priorities([-1], [[0.5, 0.5]])
 
 
 def test_steps_are_not_limited_by_a_capacity_that_counts_sequences():
