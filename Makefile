@@ -15,6 +15,7 @@ test:
 nojit:
 	NUMBA_DISABLE_JIT=1 pytest -m nojit
 
+# With the extra `adapters` installed also those of the adapters.
 slow:
 	pytest -m slow
 
@@ -24,6 +25,7 @@ bench:
 	python tests/bench/report_replay.py tests/bench/replay_raw.json \
 		--keep tests/bench/replay_measured.json --figure experiments/figures/replay.png
 	python tests/bench/bench_dqn_vs_sb3.py
+	python tests/bench/bench_sequences.py
 
 report:
 	amper report
