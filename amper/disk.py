@@ -125,7 +125,7 @@ class OnDisk(Saved):
         """Take the state of the last flush, and what was added since."""
         storage = self._mapped
         assert storage is not None
-        n_flushed, n_lost_before = self._restore(storage), storage.n_lost
+        n_flushed = self._restore(storage)
         if not storage.is_whole.all():
             self._keep_whole(storage, n_flushed)
             n_flushed = storage.n_issued
@@ -138,7 +138,7 @@ class OnDisk(Saved):
             self._sampler.insert(slots, self._encoder.defaults(len(slots)), at_maximum=True)
         n_lost = storage.n_lost - self._stats["lost"]
         self._stats["lost"] = storage.n_lost
-        if n_lost or n_lost_before < storage.n_lost:
+        if n_lost:
             _log.warning("%s: %d transitions were lost with the process that wrote them", storage.folder, n_lost)
             self.flush()
 
