@@ -18,7 +18,7 @@ from amper.associative import AmperSampler
 from amper.checks import MOST_SLOTS, whole
 from amper.fixedpoint import convert
 from amper.proportional import ProportionalSampler, UniformSampler
-from amper.protocols import Sampler
+from amper.protocols import Int64, Sampler
 from amper.rank import RankSampler
 from amper.trace import OpKind, Trace
 
@@ -159,17 +159,28 @@ def _replay_op(trace: Trace, op: int, sampler: Sampler, sink: Trace) -> None:
     if kind == OpKind.SAMPLE:
         sink.record_sample(sampler.sample(count), actor)
         return
+    rows = trace.writes[first : first + count]
+    slots, codes = rows["slot"].copy(), rows["code"].astype(np.int64)
+    slots, codes = follow(sampler, OpKind(kind), slots, codes, trace.header.bits, actor, at_maximum=at_maximum)
+    if kind == OpKind.INSERT:
+        sink.record_insert(slots, codes, actor, at_maximum=at_maximum)
+    else:
+        sink.record_update(slots, codes, actor)
+
+
+def follow(
+    sampler: Sampler, kind: OpKind, slots: Int64, codes: Int64, bits: int, actor: int = 0, *, at_maximum: bool = False
+) -> tuple[Int64, Int64]:
+    """Let `sampler` write what another one wrote, in codes of `bits` bits; return the slots and codes it stored.
+
+    A negative `actor` marks an update of everything that was a halving of all codes, -actor times: see `Trace`.
+    """
     if actor < 0:
         sampler.rescale(-actor)
         stored = np.flatnonzero(sampler.codes)
-        sink.record_update(stored, sampler.codes[stored], actor)
-        return
-    rows = trace.writes[first : first + count]
-    slots = rows["slot"].copy()
-    codes = convert(rows["code"].astype(np.int64), trace.header.bits, sampler.format.bits)
+        return stored, sampler.codes[stored].astype(np.int64)
+    codes = convert(codes, bits, sampler.format.bits)
     if kind == OpKind.INSERT:
-        stored = sampler.insert(slots, codes, at_maximum=at_maximum)
-        sink.record_insert(slots, stored, actor, at_maximum=at_maximum)
-    else:
-        sampler.update(slots, codes)
-        sink.record_update(slots, codes, actor)
+        return slots, sampler.insert(slots, codes, at_maximum=at_maximum)
+    sampler.update(slots, codes)
+    return slots, codes
