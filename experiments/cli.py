@@ -327,7 +327,7 @@ def _run_study(
     with _progress() as stage:
         rows = runner.run(study, cells, store=store, n_workers=n_workers, fresh=fresh, stage=stage)
     if figure is not None and study.figure is not None:
-        from experiments.plots import save_png
+        from experiments.plots.base import save_png
 
         save_png(study.figure(rows), str(figure))
     answer = study.answer(rows)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import plots
+from experiments.plots import base, latency, law
 from experiments.speedups import QUALITY_WORDS, share
 from experiments.study import Row
 from hwsim import units
@@ -99,21 +99,21 @@ def write(result: Row, folder: Path, *, command: str, version: str) -> dict[str,
     rows = result["rows"]
     largest = max(row["n"] for row in rows)
     figures = {
-        "latency": plots.latency_figure(rows),
-        "phases": plots.phases_figure([row for row in rows if row["n"] == largest]),
-        "law": plots.law_figure(result["laws"]),
+        "latency": latency.latency_figure(rows),
+        "phases": latency.phases_figure([row for row in rows if row["n"] == largest]),
+        "law": law.law_figure(result["laws"]),
     }
     written = {}
     for name, figure in figures.items():
         written[name] = folder / f"{name}.png"
-        plots.save_png(figure, str(written[name]))
+        base.save_png(figure, str(written[name]))
     written["rows"] = folder / "rows.csv"
     _write_csv(rows, written["rows"])
     written["summary"] = folder / "summary.json"
     document = {"command": command, "version": version, **result}
     written["summary"].write_text(json.dumps(document, indent=1), encoding="utf-8")
     written["report"] = folder / "report.html"
-    drawings = {name: plots.svg(figure) for name, figure in figures.items()}
+    drawings = {name: base.svg(figure) for name, figure in figures.items()}
     written["report"].write_text(_page(document, drawings), encoding="utf-8")
     return written
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import experiments.studies
 
 if TYPE_CHECKING:
-    from experiments.plots import Figure
+    from experiments.plots.base import Figure
 
 Row = dict[str, Any]
 Parameters = Mapping[str, Any]

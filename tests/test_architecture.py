@@ -13,7 +13,7 @@ PACKAGES = ("amper", "hwsim", "rl", "experiments")
 ALLOWED = {"amper": set(), "hwsim": {"amper"}, "rl": {"amper"}, "experiments": {"amper", "hwsim", "rl"}}
 
 ONLY_IN = {
-    "matplotlib": lambda f: f == "experiments/plots.py",
+    "matplotlib": lambda f: f.startswith("experiments/plots/"),
     "simpy": lambda f: f.startswith("hwsim/"),
     "numba": lambda f: "/_kernels/" in f,
     "gymnasium": lambda f: f.startswith(("rl/", "experiments/")),

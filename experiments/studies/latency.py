@@ -11,7 +11,7 @@ from experiments.study import Answer, Cell, Parameters, Row, Stage, Study, no_st
 from hwsim import units
 
 if TYPE_CHECKING:
-    from experiments.plots import Figure
+    from experiments.plots.base import Figure
 
 
 def cells(parameters: Parameters) -> list[Cell]:
@@ -76,7 +76,7 @@ def answer(rows: Sequence[Row]) -> Answer:
 
 def figure(rows: Sequence[Row]) -> Figure:
     """Return latency against size, a line a machine."""
-    from experiments.plots import latency_figure
+    from experiments.plots.latency import latency_figure
 
     return latency_figure(rows)
 

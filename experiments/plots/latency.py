@@ -1,38 +1,17 @@
-"""Rows to figures; the only module that knows Matplotlib."""
+"""How long machines take: against the size of the buffer, and by phase."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from experiments.plots.base import BLUE, COLOURS, GREEN, GREY, ORANGE, PURPLE, RED, SKY, STYLE, YELLOW
 from experiments.study import Row
 from hwsim import units
-
-__all__ = ["Figure", "label_of", "latency_figure", "law_figure", "phases_figure", "save_png", "svg"]
-
-# Okabe and Ito's palette: told apart with any colour vision.
-BLUE, ORANGE, GREEN, RED, SKY, PURPLE, YELLOW, GREY = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#C9B700", "#7F7F7F",
-)  # fmt: skip
-_COLOURS = (BLUE, SKY, GREEN, YELLOW, ORANGE, RED, PURPLE, GREY)
-_STYLE: dict[Any, Any] = {
-    "font.size": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#E4E4E4",
-    "axes.axisbelow": True,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "amper",
-}
-
 
 #: What the report's machines are drawn in, whatever else is in the figure.
 _OF_LABEL = {
@@ -75,7 +54,7 @@ def _time_axis(value: float, _: int | None = None) -> str:
 
 def latency_figure(rows: Sequence[Row]) -> Figure:
     """Return sampling latency against buffer size, log-log, a line a machine."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(8.6, 5.2), layout="constrained")
         axes = figure.subplots()
         labels = list(dict.fromkeys(label_of(row) for row in rows))
@@ -83,7 +62,7 @@ def latency_figure(rows: Sequence[Row]) -> Figure:
         for i, label in enumerate(labels):
             mine = sorted((row for row in rows if label_of(row) == label), key=lambda row: row["n"])
             n, times = [row["n"] for row in mine], [row["sample_fs"] for row in mine]
-            colour = _OF_LABEL.get(label, _COLOURS[i % len(_COLOURS)])
+            colour = _OF_LABEL.get(label, COLOURS[i % len(COLOURS)])
             axes.plot(n, times, "--s" if label.startswith("GPU") else "-o", color=colour, lw=1.6, ms=4.5)
             band = [row.get("interval_fs") for row in mine]
             if all(band):
@@ -123,14 +102,14 @@ def _label_ends(axes: Axes, x: float, ends: Sequence[tuple[float, str, str]]) ->
 def phases_figure(rows: Sequence[Row]) -> Figure:
     """Return where the time of one sampling goes, a bar a machine, in shares of its latency."""
     names = list(dict.fromkeys(name for row in rows for name, value in row["phases_fs"].items() if value > 0))
-    with rc_context({**_STYLE, "axes.grid": False}):
+    with rc_context({**STYLE, "axes.grid": False}):
         figure = Figure(figsize=(8.2, 0.42 * len(rows) + 1.5), layout="constrained")
         axes = figure.subplots()
         labels = [label_of(row) for row in rows]
         left = [0.0] * len(rows)
         for i, name in enumerate(names):
             shares = [row["phases_fs"].get(name, 0.0) / sum(row["phases_fs"].values()) for row in rows]
-            axes.barh(labels, shares, left=left, color=_COLOURS[i % len(_COLOURS)], label=name, height=0.66)
+            axes.barh(labels, shares, left=left, color=COLOURS[i % len(COLOURS)], label=name, height=0.66)
             left = [a + b for a, b in zip(left, shares, strict=True)]
         for i, row in enumerate(rows):
             axes.text(1.01, i, units.format_time(row["sample_fs"]), va="center")
@@ -142,45 +121,3 @@ def phases_figure(rows: Sequence[Row]) -> Figure:
         axes.set_title(title, loc="left", fontweight="bold", x=-0.325, pad=30)
         axes.legend(loc="lower left", bbox_to_anchor=(-0.335, 1), ncols=len(names), frameon=False, columnspacing=1.1)
     return figure
-
-
-def law_figure(laws: Sequence[Mapping[str, Any]]) -> Figure:
-    """Return the chance of a transition against its mass: PER is the diagonal."""
-    colours = {"uniform": GREY, "per": "black", "amper-k": YELLOW, "amper-fr": BLUE, "amper-fr-octave": GREEN}
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(8.2, 4.4), layout="constrained")
-        axes = figure.subplots()
-        for law in laws:
-            name, colour = law["sampler"], colours.get(law["sampler"], PURPLE)
-            label = f"{name} (the target)" if name == "per" else f"{name}, KL to PER {law['divergence']:.3g}"
-            style = "--" if name == "per" else "-"
-            axes.plot(law["mass"], law["probability"], style, color=colour, lw=1.6, label=label)
-            if name.startswith("amper-"):
-                axes.fill_between(law["mass"], law["low"], law["high"], color=colour, alpha=0.15, lw=0)
-        axes.set(
-            xscale="log",
-            yscale="log",
-            xlabel="mass of a transition, mean = 1",
-            ylabel="chance to be drawn, uniform = 1",
-        )
-        axes.set_title("Whom each sampler draws, on the priorities the agent left", loc="left", fontweight="bold")
-        axes.legend(frameon=False, loc="upper left")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axis.set_minor_formatter(NullFormatter())
-    return figure
-
-
-def svg(figure: Figure) -> str:
-    """Return a figure as an <svg> element, the same bytes every time."""
-    buffer = io.StringIO()
-    with rc_context(_STYLE):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
-
-
-def save_png(figure: Figure, path: str) -> None:
-    """Write a figure as PNG."""
-    FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=160)
