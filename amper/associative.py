@@ -13,7 +13,8 @@ from amper._kernels.sample import gather, group_queries, range_queries, sample_r
 from amper._kernels.update import update_index
 from amper.candidates import MATCHES, CandidateSearch, aligned_full_scale, make_groups
 from amper.fixedpoint import FullScale, PriorityFormat, halve
-from amper.index import COUNTED_BITS, CodeCounts, CodeIndex
+from amper.fullscale import make_rule
+from amper.index import COUNTED_BITS, CodeIndex
 from amper.protocols import Array, Draw, Float64, Int64, UInt32, UpdateKernel, UpdateResult
 from amper.tcam import TcamSearch
 
@@ -31,12 +32,14 @@ class AmperSampler:
         Of the representatives and draws.
     variant : {"fr", "k"}
         Fixed radius around each representative, or its nearest neighbours.
-    grouping : {"linear", "octave"}
-        Groups of equal width (the paper's), or octaves cut in parts.
-    n_groups : int or (int, int)
-        m, default 20; for octaves (octaves, parts), default (7, 3).
+    grouping : {"tapered", "linear", "octave"}, optional
+        Octaves cut in parts, the upper ones finer; groups of equal width (the paper's); octaves cut alike. By
+        default what `n_groups` fits, tapered where that is not given either. See `candidates`.
+    n_groups : int or tuple of int
+        Linear: m, default 20. Octave: (octaves, parts), default (7, 3). Tapered: (octaves, parts, parts of the
+        uppermost octave), default (7, 2, 8).
     lam : float
-        lambda' of AMPER-fr (default .15 linear, 1.0 octave); lambda of AMPER-k (default .3).
+        lambda' of AMPER-fr (default .15 linear, 1.0 octave, .5 tapered); lambda of AMPER-k (default .3).
     match : {"dithered", "prefix", "radius"}
         How AMPER-fr searches an interval: one ternary search whose width is a power of two drawn so that its
         mean is exact; the nearest power of two; the exact interval in several searches.
@@ -46,9 +49,9 @@ class AmperSampler:
         A smaller candidate set is drawn anew, so many times at most; then draws are uniform.
     distance : {"value", "hamming"}
         What nearest means to AMPER-k.
-    v_max : "running" or "qXX"
-        Full scale of the groups: the largest code written, or the XX % quantile of the updated codes; both
-        then rounded up by `candidates.aligned_full_scale`.
+    v_max : "running", "decayN" or "qXX"
+        Full scale of the groups: the largest code written; that, halved in every N updated codes; or the XX %
+        quantile of the updated codes; then rounded up by `candidates.aligned_full_scale`. See `fullscale`.
     weights : {"per", "csp", "none"}
         Probability that importance weights use: code / sum, multiplicity / |CSP|, or a constant.
     unique : bool
@@ -71,7 +74,7 @@ class AmperSampler:
         seed: np.random.SeedSequence,
         *,
         variant: str,
-        grouping: str = "linear",
+        grouping: str | None = None,
         n_groups: Any = None,
         lam: float | None = None,
         match: str = "dithered",
@@ -89,7 +92,7 @@ class AmperSampler:
         self.format = PriorityFormat(bits=bits, full_scale=full_scale)
         self._groups = make_groups(grouping, n_groups)
         if lam is None:
-            lam = 0.3 if variant == "k" else (0.15 if grouping == "linear" else 1.0)
+            lam = 0.3 if variant == "k" else self._groups.lam
         _require("lam", "be a number of 1e-9 to 1e6", lam, _is_number(lam) and 1e-9 <= lam <= 1e6)
         _require_choice("match", match, MATCHES)
         _require_choice("distance", distance, ("value", "hamming"))
@@ -103,8 +106,8 @@ class AmperSampler:
             _is_whole(max_redraws) and 0 <= max_redraws <= 10_000,
         )
         _require("unique", "be True or False", unique, isinstance(unique, bool))
-        self._quantile = _parse_v_max(v_max, bits)
-        if variant == "k" and self._quantile is not None:
+        self._rule = make_rule(v_max, capacity, bits)
+        if variant == "k" and self._rule.open_top:
             # Neighbours of a representative below the full scale would hardly ever lie above it.
             raise ValueError(f"v_max must be 'running' for amper-k, got {v_max!r}")
         if variant == "fr" and distance == "hamming":
@@ -115,7 +118,7 @@ class AmperSampler:
                 f"engine must be 'tcam' or 'auto' for bits={bits}, distance={distance!r}, unique={unique}, got 'index'"
             )
         self.options: dict[str, Any] = {
-            "grouping": grouping,
+            "grouping": self._groups.name,
             "n_groups": self._groups.option,
             "lam": float(lam), "match": match, "bits": bits, "full_scale": full_scale,
             "min_csp": min_csp, "max_redraws": max_redraws, "distance": distance, "v_max": v_max,
@@ -131,16 +134,13 @@ class AmperSampler:
             if indexable and engine != "tcam"
             else TcamSearch(capacity, bits, distance="hamming" if distance == "hamming" else "value", unique=unique)
         )
-        self._largest = 0
-        self._updated = CodeCounts(bits) if self._quantile is not None else None
-        self._is_updated = np.zeros(capacity if self._updated else 0, bool)
         self._v_max, self._full, self._edges, self._plan = -1, 0, np.empty(0), np.empty(0)
         self._default = np.zeros(1, np.int64)
         m = self._groups.n_groups
         self._n_keys = 2 * m
         # What the kernels that do everything in one call work on, where they can.
         index = self._search.arrays if isinstance(self._search, CodeIndex) else None
-        self._writes_into = index if self._updated is None else None
+        self._writes_into = index if not len(self._rule.is_updated) else None
         self._draws_from = index if variant == "fr" and weights == "per" and not unique else None
         self._queries = np.empty((m, 8), np.int64)
         self._rows = np.empty(((1 + max_redraws) * 2 * m, 8), np.int64)
@@ -158,9 +158,7 @@ class AmperSampler:
 
     def insert(self, slots: Int64, codes: Int64, *, at_maximum: bool) -> Int64:
         """Write new transitions and return the codes stored: F - 1 for those at the maximum."""
-        if not (at_maximum and self._largest):  # a maximum in use was written before, as an update
-            self._largest = max(self._largest, int(codes.max()))
-        self._forget(slots)
+        self._rule.inserted(slots, codes, self._search.read, at_maximum=at_maximum)
         if at_maximum:
             self._set_full_scale()
             if self._default[0] != min(self._full - 1, self.format.top):
@@ -171,7 +169,7 @@ class AmperSampler:
 
     def set_maximum(self, code: int) -> None:
         """Take `code`, or the largest stored, for the largest written."""
-        self._largest = max(code, self._search.largest)
+        self._rule.load(max(code, self._search.largest), self._rule.is_updated, self._search.read)
 
     def probabilities(self, slots: Int64) -> Float64:
         """Return the chance of each slot in a draw of a candidate set that is not known, as the weights take it."""
@@ -181,11 +179,7 @@ class AmperSampler:
         """Write new codes."""
         if not len(slots):
             return
-        self._largest = max(self._largest, int(codes.max()))
-        self._forget(slots)
-        if self._updated is not None:
-            self._updated.add(codes)
-            self._is_updated[slots] = True
+        self._rule.updated(slots, codes, self._search.read)
         self._search.write(slots, codes)
 
     @property
@@ -195,7 +189,8 @@ class AmperSampler:
 
     def _update_index(self, *update: Any) -> UpdateResult:
         result: UpdateResult = update_index(*self._writes_into, *update)  # type: ignore[misc]  # not None
-        self._largest = max(self._largest, int(result[6]))
+        if result[2]:
+            self._rule.raise_to(int(result[6]), int(result[2]))
         return result
 
     def rescale(self, n_halvings: int) -> None:
@@ -203,16 +198,13 @@ class AmperSampler:
         if self._search.n_valid == 0:
             return
         slots = np.flatnonzero(self._search.codes)
-        codes = halve(self._search.read(slots), n_halvings)
-        self._largest = int(halve(np.array([self._largest]), n_halvings)[0])
-        if self._quantile is None:
+        before = self._search.read(slots)
+        codes = halve(before, n_halvings)
+        self._rule.halved(slots, before, codes, int(halve(np.array([math.ceil(self._rule.largest)]), n_halvings)[0]))
+        if not self._rule.open_top:
             # Halving rounds up what stood at F - 1; above the groups' new full scale nothing would find it.
             self._set_full_scale()
             codes = np.minimum(codes, max(self._full - 1, 1))
-        if self._updated is not None:
-            known = self._is_updated[slots]
-            self._updated.remove(self._search.read(slots[known]))
-            self._updated.add(codes[known])
         self._search.write(slots, codes)
 
     def sample(self, batch_size: int) -> Draw:
@@ -278,7 +270,7 @@ class AmperSampler:
         """Return everything that makes the next samplings repeat exactly."""
         return {
             "search": self._search.state_dict(), "source": self._source.state_dict(),
-            "largest": self._largest, "is_updated": self._is_updated.copy(), "stats": dict(self.stats),
+            "largest": self._rule.largest, "is_updated": self._rule.is_updated.copy(), "stats": dict(self.stats),
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -291,16 +283,13 @@ class AmperSampler:
         """
         self._search.load_state_dict(state["search"])
         self._source.load_state_dict(state["source"])
-        self._largest = int(state["largest"])
-        if not (self._search.n_valid > 0) <= self._largest <= self.format.top:
-            raise ValueError(f"largest must be a code of at most {self.format.top}, got {self._largest}")
-        if np.any(state["is_updated"] & (self._search.codes[: len(self._is_updated)] == 0)):
+        largest = type(self._rule.largest)(state["largest"])
+        if not (self._search.n_valid > 0) <= largest <= self.format.top:
+            raise ValueError(f"largest must be a code of at most {self.format.top}, got {largest}")
+        if np.any(state["is_updated"] & (self._search.codes[: len(self._rule.is_updated)] == 0)):
             raise ValueError("is_updated must mark slots that hold a code, got one that holds none")
         self.stats.update(state["stats"])
-        self._is_updated[...] = state["is_updated"]
-        if self._updated is not None:
-            self._updated = CodeCounts(self.format.bits)
-            self._updated.add(self._search.read(np.flatnonzero(self._is_updated)))
+        self._rule.load(largest, state["is_updated"], self._search.read)
 
     # -- forming the candidate set ------------------------------------------------------------------
     def _form(self, uniforms: Float64) -> tuple[int, int, int]:
@@ -322,32 +311,26 @@ class AmperSampler:
             return self._search.find_nearest(self._queries, self._lam, self._full, rows)
         n_rows = range_queries(
             uniforms, self._edges, self._full, self._lam, self._match,
-            self._groups.octave, top, self._quantile is not None, attempt, rows,
+            self._groups.thinned, top, self._rule.open_top, attempt, rows,
         )  # fmt: skip
         return n_rows, self._search.find_ranges(rows[:n_rows], unique=self._unique)
 
     def _set_full_scale(self) -> None:
-        v_max = self._largest
-        if self._updated is not None and self._updated.n:
-            v_max = self._updated.quantile(self._quantile or 0.0)
+        v_max = self._rule.v_max
         if v_max == self._v_max:
             return
         self._v_max = v_max
-        self._full = aligned_full_scale(v_max, self._groups, self._lam, self.format.bits)
-        self._edges = self._groups.edges(self._full)
-        settings = (self._match, self._groups.octave, self._quantile is not None, self._min_csp)
-        self._plan = np.array([self._full, self._lam, self.format.top, *settings, *self._edges])
+        full = aligned_full_scale(v_max, self._groups, self._lam, self.format.bits)
+        if full == self._full:
+            return
+        self._full = full
+        self._edges = self._groups.edges(full)
+        settings = (self._match, self._groups.thinned, self._rule.open_top, self._min_csp)
+        self._plan = np.array([full, self._lam, self.format.top, *settings, *self._edges])
 
     def _part_bits(self) -> int:
         """Return how finely the index cuts octaves of codes: about as finely as a search, whose width is relative."""
         return min(max(math.ceil(-math.log2(2 * self._lam * self._groups.middle)), 3), 9)
-
-    def _forget(self, slots: Int64) -> None:
-        """Take the codes of `slots` out of the quantile of updated codes."""
-        if self._updated is not None:
-            known = slots[self._is_updated[slots]]
-            self._updated.remove(self._search.read(known))
-            self._is_updated[known] = False
 
     def _probabilities(self, slots: Int64, n_csp: int) -> Float64:
         if self._weights == "per":
@@ -373,17 +356,3 @@ def _require(name: str, rule: str, value: Any, holds: bool) -> None:
 
 def _require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     _require(name, f"be one of {', '.join(map(repr, choices))}", value, value in choices)
-
-
-def _parse_v_max(v_max: Any, bits: int) -> float | None:
-    """Return the quantile that `v_max` names, or None for the running maximum."""
-    rule = "be 'running' or 'q' and a percentage such as 'q99.9'"
-    if v_max == "running":
-        return None
-    try:
-        percent = float(v_max[1:]) if isinstance(v_max, str) and v_max.startswith("q") else math.nan
-    except ValueError:
-        percent = math.nan
-    _require("v_max", rule, v_max, 0 < percent <= 100)
-    _require("bits", f"be at most {COUNTED_BITS} where v_max is a quantile", bits, bits <= COUNTED_BITS)
-    return percent / 100

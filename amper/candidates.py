@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -98,14 +98,12 @@ class LinearGroups:
     """`n_groups` (m) groups of equal width over [0, F): the paper's form."""
 
     n_groups: int = 20
-    octave = False
+    name: ClassVar[str] = "linear"
+    lam: ClassVar[float] = 0.15
+    thinned: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.n_groups, bool)
-            or not isinstance(self.n_groups, int | np.integer)
-            or not 1 <= self.n_groups <= 2**16
-        ):
+        if not _is_count(self.n_groups, 2**16):
             raise ValueError(f"n_groups must be a whole number in 1..65536, got {self.n_groups!r}")
 
     @property
@@ -130,43 +128,63 @@ class LinearGroups:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OctaveGroups:
-    """`n_octaves` octaves [F/2^(j+1), F/2^j), each cut in `n_parts`, and one group for the rest.
+    """Octave j, [F/2^(j+1), F/2^j), cut in max(`n_parts`, `n_top` / 2^j) groups; and one group for the rest.
 
-    Narrow groups where the codes of a trained agent lie, however far below the maximum that is.
+    Narrow groups where the codes of a trained agent lie, however far below the maximum that is. With `n_top` =
+    `n_parts`, the default, every octave is cut alike; with more, groups have one width above, F/(2 `n_top`), and
+    taper below. `thinned`: where 2 Delta < 1, one code is searched with probability 2 Delta.
     """
 
     n_octaves: int = 7
     n_parts: int = 3
-    octave = True
+    n_top: int = 0
+    thinned: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name in ("n_octaves", "n_parts"):
+        for name in ("n_octaves", "n_parts", "n_top"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= 256:
-                raise ValueError(f"n_groups must hold two whole numbers in 1..256, got {value!r} as {name}")
+            if not _is_count(value, 256) and not (name == "n_top" and value == 0):
+                raise ValueError(f"n_groups must hold whole numbers in 1..256, got {value!r} as {name}")
+        if self.n_top and self.n_top < self.n_parts:
+            raise ValueError(f"n_groups must have n_top of at least n_parts = {self.n_parts}, got {self.n_top!r}")
+
+    @property
+    def name(self) -> str:
+        """The `grouping` option that makes these."""
+        return "tapered" if self.n_top else "octave"
+
+    @property
+    def lam(self) -> float:
+        """The default of lambda'."""
+        return 0.5 if self.n_top else 1.0
 
     @property
     def option(self) -> list[int]:
         """The `n_groups` option that makes these, as JSON has it."""
-        return [int(self.n_octaves), int(self.n_parts)]
+        return [int(n) for n in (self.n_octaves, self.n_parts, *([self.n_top] if self.n_top else []))]
+
+    @property
+    def parts(self) -> list[int]:
+        """How many groups each octave is cut in, the uppermost first."""
+        return [max(self.n_parts, int(self.n_top / 2**j + 0.5)) for j in range(self.n_octaves)]
 
     @property
     def n_groups(self) -> int:
         """Groups in all."""
-        return self.n_octaves * self.n_parts + 1
+        return sum(self.parts) + 1
 
     def edges(self, full: int) -> Float64:
         """Return where the groups begin and the last one ends, float64[m + 1], ascending, in codes."""
         edges = [0.0]
-        for j in reversed(range(self.n_octaves)):
+        for j, n_parts in reversed(list(enumerate(self.parts))):
             low = full / 2 ** (j + 1)
-            edges += [low + low * i / self.n_parts for i in range(self.n_parts)]
+            edges += [low + low * i / n_parts for i in range(n_parts)]
         return np.array([*edges, float(full)])
 
     @property
     def widest(self) -> float:
         """Width of the widest group, as a fraction of F."""
-        return max(0.5 / self.n_parts, 0.5**self.n_octaves)
+        return max(0.5**self.n_octaves, *(0.5 ** (j + 1) / n_parts for j, n_parts in enumerate(self.parts)))
 
     @property
     def middle(self) -> float:
@@ -175,25 +193,46 @@ class OctaveGroups:
 
 
 Groups = LinearGroups | OctaveGroups
+GROUPINGS = ("tapered", "linear", "octave")
+TAPERED = (7, 2, 8)
 
 
-def make_groups(grouping: str, n_groups: Any) -> Groups:
+def make_groups(grouping: str | None, n_groups: Any) -> Groups:
     """Return the groups named by the options `grouping` and `n_groups`.
 
     Raises
     ------
     ValueError
         If `grouping` is unknown or `n_groups` does not fit it.
+
+    Examples
+    --------
+    >>> make_groups(None, None).parts
+    [8, 4, 2, 2, 2, 2, 2]
+    >>> make_groups(None, 20)
+    LinearGroups(n_groups=20)
     """
+    if grouping not in (None, *GROUPINGS):
+        raise ValueError(f"grouping must be one of {', '.join(map(repr, GROUPINGS))}, got {grouping!r}")
+    numbers = tuple(n_groups) if isinstance(n_groups, tuple | list) else None
+    if grouping is None:
+        fits = {2: "octave", 3: "tapered"}.get(len(numbers), "") if numbers is not None else "linear"
+        grouping = "tapered" if n_groups is None else fits
     if grouping == "linear":
         return LinearGroups(n_groups=20 if n_groups is None else n_groups)
-    if grouping == "octave":
-        if n_groups is None:
-            return OctaveGroups()
-        if not isinstance(n_groups, tuple | list) or len(n_groups) != 2:
-            raise ValueError(f"n_groups must be a pair (octaves, parts) for octave groups, got {n_groups!r}")
-        return OctaveGroups(n_octaves=n_groups[0], n_parts=n_groups[1])
-    raise ValueError(f"grouping must be 'linear' or 'octave', got {grouping!r}")
+    if n_groups is None:
+        numbers = TAPERED if grouping == "tapered" else (7, 3)
+    if numbers is None or len(numbers) != (3 if grouping == "tapered" else 2):
+        form = {
+            "octave": "a pair (octaves, parts) for octave groups",
+            "tapered": "three numbers (octaves, parts, parts of the uppermost octave) for tapered groups",
+        }
+        raise ValueError(f"n_groups must be {form.get(grouping, 'one, two or three numbers')}, got {n_groups!r}")
+    return OctaveGroups(n_octaves=numbers[0], n_parts=numbers[1], n_top=numbers[2] if len(numbers) == 3 else 0)
+
+
+def _is_count(value: Any, most: int) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | np.integer) and bool(1 <= value <= most)
 
 
 def aligned_full_scale(v_max: int, groups: Groups, lam: float, bits: int) -> int:

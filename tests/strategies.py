@@ -31,6 +31,12 @@ def amper_options(variants=("fr", "k")):
         st.fixed_dictionaries(
             {"grouping": st.just("octave"), "n_groups": st.tuples(st.integers(1, 8), st.integers(1, 4))}
         ),
+        st.fixed_dictionaries(
+            {
+                "grouping": st.just("tapered"),
+                "n_groups": st.tuples(st.integers(1, 8), st.integers(1, 3), st.integers(3, 12)),
+            }
+        ),
     )
     common = st.fixed_dictionaries(
         {"lam": st.floats(0.01, 2.0), "match": st.sampled_from(["radius", "prefix", "dithered"])}

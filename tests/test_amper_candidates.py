@@ -12,6 +12,8 @@ from amper.tcam import TcamSearch
 from tests import strategies
 from tests.naive import associative as naive
 
+NAIVE_GROUPS = {"linear": naive.linear_groups, "octave": naive.octave_groups, "tapered": naive.tapered_groups}
+
 
 def candidates(name, codes, rewrites, **options):
     sampler = samplers.make(name, len(codes), seed=3, **options)
@@ -60,10 +62,9 @@ def test_the_candidate_set_follows_the_definition(codes, sampler, seed):
     made = samplers.make(name, len(codes), seed=seed, bits=10, max_redraws=0, **options)
     made.insert(np.arange(len(codes)), codes, at_maximum=False)
     source = samplers.uniform_sources.make("numpy", samplers.uniform_sources.stream(seed, f"sampler/{name}"))
-    octave = options["grouping"] == "octave"
-    groups_of = naive.octave_groups if octave else naive.linear_groups
-    m = options["n_groups"] if octave else (options["n_groups"],)
-    widest = max(0.5 / m[1], 0.5 ** m[0]) if octave else 1 / m[0]
+    groups_of, thinned = NAIVE_GROUPS[options["grouping"]], options["grouping"] != "linear"
+    m = options["n_groups"] if thinned else (options["n_groups"],)
+    widest = max(width for _, width in groups_of(2**20, *m)) / 2**20
     full = naive.full_scale(int(codes.max()), widest, options["lam"], 10)
     assert made.full == full
     groups = groups_of(full, *m)
@@ -71,7 +72,7 @@ def test_the_candidate_set_follows_the_definition(codes, sampler, seed):
     if name == "amper-k":
         expected = naive.csp_k(codes, groups, uniforms, full, options["lam"], 1023)
     else:
-        expected = naive.csp_fr(codes, groups, uniforms, full, options["lam"], options["match"], octave, 1023)
+        expected = naive.csp_fr(codes, groups, uniforms, full, options["lam"], options["match"], thinned, 1023)
     assert sorted(zip(*map(list, made.candidates()), strict=True)) == sorted(expected)
 
 
@@ -155,9 +156,40 @@ def test_octave_groups_tile_the_full_scale():
     assert np.all(np.diff(edges) > 0)
 
 
+def test_tapered_groups_are_of_one_width_above_and_octaves_below():
+    groups = make_groups("tapered", (7, 2, 8))
+    edges = groups.edges(65536)
+    assert len(edges) == groups.n_groups + 1 == 23 + 1
+    widths = np.diff(edges)
+    assert np.all(widths[edges[:-1] >= 16384] == 4096)
+    assert np.array_equal(widths[edges[:-1] < 8192], [512, 256, 256, 512, 512, 1024, 1024, 2048, 2048])
+    assert groups.widest == widths.max() / 65536
+
+
+def test_the_groups_are_what_their_number_fits():
+    assert make_groups(None, None) == make_groups("tapered", None) == OctaveGroups(n_octaves=7, n_parts=2, n_top=8)
+    assert make_groups(None, 20) == make_groups("linear", None)
+    assert make_groups(None, (7, 3)) == make_groups("octave", None)
+    assert make_groups(None, [7, 2, 8]).name == "tapered"
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.integers(1, 10), st.integers(1, 8), st.integers(0, 16), st.integers(1, 65536))
+def test_groups_by_octave_tile_the_full_scale_as_the_definition_does(n_octaves, n_parts, more, full):
+    n_top = n_parts + more if more else 0
+    groups = OctaveGroups(n_octaves=n_octaves, n_parts=n_parts, n_top=n_top)
+    named = (
+        naive.tapered_groups(full, n_octaves, n_parts, n_top)
+        if n_top
+        else naive.octave_groups(full, n_octaves, n_parts)
+    )
+    assert np.allclose(groups.edges(full)[:-1], [low for low, _ in named], rtol=1e-12)
+    assert groups.widest == pytest.approx(max(width for _, width in named) / full)
+
+
 @pytest.mark.parametrize("v_max", [1, 7, 1000, 40_000, 65_535])
 def test_the_full_scale_lies_above_the_maximum_and_within_one_block(v_max):
-    for groups in (LinearGroups(n_groups=20), OctaveGroups()):
+    for groups in (LinearGroups(n_groups=20), OctaveGroups(), make_groups(None, None)):
         full = aligned_full_scale(v_max, groups, 0.15, 16)
         assert v_max < full <= 65_536
         assert full - v_max <= max(4 * 0.15 * v_max * groups.widest, 1)
@@ -166,11 +198,17 @@ def test_the_full_scale_lies_above_the_maximum_and_within_one_block(v_max):
 @pytest.mark.parametrize(
     ("grouping", "n_groups", "named"),
     [
-        ("square", None, "grouping must be 'linear' or 'octave', got 'square'"),
+        ("square", None, "grouping must be one of 'tapered', 'linear', 'octave', got 'square'"),
         ("linear", 0, "n_groups must be a whole number in 1..65536, got 0"),
         ("linear", (7, 3), "n_groups must be a whole number"),
         ("octave", 20, "n_groups must be a pair"),
-        ("octave", (0, 3), "n_groups must hold two whole numbers"),
+        ("octave", (0, 3), "n_groups must hold whole numbers in 1..256, got 0 as n_octaves"),
+        ("octave", (7, 2, 8), "n_groups must be a pair"),
+        ("tapered", (7, 2), "n_groups must be three numbers"),
+        ("tapered", (7, 4, 2), "n_groups must have n_top of at least n_parts = 4, got 2"),
+        ("tapered", (7, 2, 8.0), "n_groups must hold whole numbers in 1..256, got 8.0 as n_top"),
+        (None, (1, 2, 3, 4), "n_groups must be one, two or three numbers"),
+        (None, "many", "n_groups must be a whole number"),
     ],
 )
 def test_groups_that_make_no_sense_are_refused(grouping, n_groups, named):

@@ -103,7 +103,7 @@ def test_the_table_does_not_hold_for_groups_of_a_wrong_width(distribution, facto
 @pytest.mark.parametrize(("distribution", "percent"), [*zip(TABLE, (14.9, 3.0, 6.8, 1.0, 1.6), strict=True)])
 def test_the_candidate_set_has_the_size_expected(distribution, percent):
     codes = codes_of(distribution)
-    sampler = samplers.make("amper-fr", N, seed=2, match="radius")
+    sampler = samplers.make("amper-fr", N, seed=2, match="radius", grouping="linear")
     sampler.insert(np.arange(N), codes, at_maximum=False)
     sizes = [len(sampler.candidates()[0]) for _ in range(2000)]
     assert np.mean(sizes) / N * 100 == pytest.approx(percent, rel=0.05)

@@ -427,7 +427,8 @@ def test_a_loaded_buffer_records_what_it_holds(tmp_path):
 
 
 VARIANTS = [
-    ("amper-fr", {"grouping": "octave"}),
+    ("amper-fr", {"grouping": "linear"}),
+    ("amper-fr", {"v_max": "decay100"}),
     ("amper-fr", {"v_max": "q90"}),
     ("amper-fr", {"urng": "lfsr", "weights": "csp"}),
     ("amper-fr", {"engine": "tcam", "bits": 20}),

@@ -274,7 +274,7 @@ def _block_bits(width, dithered, u, value, bits):
 
 
 @njit(cache=True)
-def range_queries(uniforms, edges, full, lam, match, octave, top, open_top, attempt, rows):
+def range_queries(uniforms, edges, full, lam, match, thinned, top, open_top, attempt, rows):
     """Write one range search a group and return how many there are.
 
     Parameters
@@ -289,7 +289,7 @@ def range_queries(uniforms, edges, full, lam, match, octave, top, open_top, atte
         lambda'; radius Delta_i = lambda' V_i width_i / F.
     match : int
         0 radius, 1 prefix, 2 dithered.
-    octave : bool
+    thinned : bool
         Below a width of one code, search one code with probability 2 Delta.
     top : int
         Largest code.
@@ -309,7 +309,7 @@ def range_queries(uniforms, edges, full, lam, match, octave, top, open_top, atte
         key = min(np.int64(edges[g] + uniforms[2 * g] * width), top)
         radius = lam * key * width / full
         dither = uniforms[2 * g + 1]
-        if octave and 2.0 * radius < 1.0:
+        if thinned and 2.0 * radius < 1.0:
             if dither >= 2.0 * radius:
                 continue
             lo, hi = key, key
@@ -582,7 +582,7 @@ def draw_candidates(records, arena, tables, spans, ties, uniforms, slots, groups
 def sample_ranges(records, arena, tables, uniforms, plan, rows, layout, blocks, block, beta, n_issued, discount):
     """Generate AMPER-fr's queries, find the candidate set, draw from it and hand out the rows; as `sample_tree`.
 
-    plan float64[7 + m + 1]: F, lambda', the largest code, match, whether groups are octaves, whether the top is open
+    plan float64[7 + m + 1]: F, lambda', the largest code, match, whether searches are thinned, whether the top is open
     (as in `range_queries`), the least |CSP|, and the groups' edges. uniforms float64[2 m + b]. Returns -1, and does
     nothing, if the candidate set is too small.
     """

@@ -20,16 +20,33 @@ def octave_groups(full, octaves, parts):
     return [(a, b - a) for a, b in itertools.pairwise(edges)]
 
 
+def tapered_groups(full, octaves, parts, top):
+    groups = []
+    for j in range(octaves):
+        low, n = full / 2 ** (j + 1), max(parts, math.floor(top / 2**j + 0.5))
+        groups += [(low + low * i / n, low / n) for i in range(n)]
+    return sorted([*groups, (0.0, full / 2**octaves)])
+
+
 def full_scale(v_max, widest_fraction, lam, bits):
     k = math.ceil(math.log2(2 * lam * v_max * widest_fraction))
     k = min(max(k, 0), bits)
     return (v_max // 2**k + 1) * 2**k
 
 
-def interval(key, width, full, lam, match, octave, dither, top):
+def decayed_maximum(batches, half_life):
+    """Return the largest of all codes, each halved once in `half_life` codes written in later batches; at least 1."""
+    later, largest = 0, 1.0
+    for codes in reversed(batches):
+        largest = max(largest, max(int(code) for code in codes) * 0.5 ** (later / half_life))
+        later += len(codes)
+    return largest
+
+
+def interval(key, width, full, lam, match, thinned, dither, top):
     """Return (lo, hi) of the codes that one group's search finds, or None where it is skipped."""
     delta = lam * key * width / full
-    if octave and 2 * delta < 1:
+    if thinned and 2 * delta < 1:
         return (key, key) if dither < 2 * delta else None
     if match == "radius":
         codes = [q for q in range(top + 1) if abs(q - key) <= delta]
@@ -56,12 +73,12 @@ def nearest_hamming(codes, key, n):
     return sorted(valid, key=lambda slot: ((int(codes[slot]) ^ key).bit_count(), slot))[:n]
 
 
-def csp_fr(codes, groups, uniforms, full, lam, match, octave, top):
+def csp_fr(codes, groups, uniforms, full, lam, match, thinned, top):
     """Return (slot, group) pairs of AMPER-fr's candidate set."""
     found = []
     for g, (low, width) in enumerate(groups):
         key = min(int(low + uniforms[2 * g] * width), top)
-        bounds = interval(key, width, full, lam, match, octave, uniforms[2 * g + 1], top)
+        bounds = interval(key, width, full, lam, match, thinned, uniforms[2 * g + 1], top)
         if bounds is not None:
             found += [(s, g) for s, q in enumerate(codes) if q > 0 and bounds[0] <= q <= bounds[1]]
     return found
