@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from amper.protocols import Float64, Sampler
 from amper.shadows import Shadows
+from experiments.divergence import N_SAMPLINGS, divergence
 from experiments.tasks import task
 
-REFERENCE = "exact"  # the shadow whose codes are the masses: 32 bits
+_EXACT = "exact"  # the name of the shadow that is PER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,31 +24,41 @@ class Snapshot:
     ----------
     step : int
         Environment steps taken.
-    mass : float64[n]
-        Mass of each stored transition over their sum: the chance PER gives it.
-    law : mapping
-        Chance each sampler gives it in one draw, float64[n], by name.
-    candidates : mapping
-        Mean size of AMPER's candidate set, as a fraction of the n transitions, by name.
+    exact : Sampler
+        Exact prioritized replay: its codes, of 32 bits, are the masses. Live: it goes on with the run.
+    followed : mapping
+        The samplers wanted, by name; live likewise.
     """
 
     step: int
-    mass: Float64
-    law: Mapping[str, Float64]
-    candidates: Mapping[str, float]
+    exact: Sampler
+    followed: Mapping[str, Sampler]
+
+    @property
+    def stored(self) -> Any:
+        """Slots that hold a transition, bool[capacity]."""
+        return self.exact.codes > 0
+
+    @property
+    def mass(self) -> Float64:
+        """Mass of each stored transition over their sum, float64[n]: the chance PER gives it."""
+        codes = self.exact.codes.astype(np.float64)
+        mass: Float64 = codes[codes > 0] / codes.sum()
+        return mass
+
+    def measured(self, n_samplings: int = N_SAMPLINGS) -> dict[str, dict[str, float]]:
+        """Return by name the divergence from PER, and AMPER's mean |CSP| as a fraction of what is stored."""
+        mass, stored = self.mass, self.stored
+        found = {}
+        for name, sampler in self.followed.items():
+            found[name] = asdict(divergence(sampler, mass, stored, n_samplings))
+            if hasattr(sampler, "candidates"):
+                sizes = [len(sampler.candidates()[0]) for _ in range(200)]
+                found[name]["csp"] = float(np.mean(sizes)) / len(mass)
+        return found
 
 
-def divergences(law: Float64, mass: Float64) -> dict[str, float]:
-    """Return the Kullback-Leibler divergence KL(law || mass), natural logarithm, and the total variation.
-
-    Examples
-    --------
-    >>> divergences(np.array([0.5, 0.5]), np.array([0.25, 0.75]))["tv"]
-    0.25
-    """
-    support = law > 0
-    kl = float(np.sum(law[support] * np.log(law[support] / mass[support])))
-    return {"kl": max(kl, 0.0), "tv": float(np.abs(law - mass).sum() / 2)}
+Measure = Callable[[Snapshot], Any]
 
 
 def follow(
@@ -58,11 +69,11 @@ def follow(
     capacity: int = 20_000,
     seed: int = 0,
     n_snapshots: int = 1,
-    n_samplings: int = 4_000,
+    measure: Measure = Snapshot.measured,
     replay: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Snapshot]:
-    """Return snapshots of samplers that follow a DQN's replay, at equal distances, the last one at the end.
+) -> list[Any]:
+    """Return what `measure` makes of snapshots of a DQN's replay, at equal distances, the last one at the end.
 
     Parameters
     ----------
@@ -74,8 +85,8 @@ def follow(
         Environment steps; the task's by default.
     capacity : int
         Transitions held.
-    n_samplings : int
-        Candidate sets behind each law.
+    measure : callable
+        Snapshot -> anything; called while the run stands still.
     replay : mapping, optional
         The replay the agent itself learns from; exact prioritized replay by default.
     """
@@ -83,14 +94,15 @@ def follow(
 
     settings = task(env)
     n_steps = n_steps or settings.n_steps
-    shadows = Shadows({REFERENCE: ("per", {}), **wanted})
-    taken: list[Snapshot] = []
+    shadows = Shadows({_EXACT: ("per", {}), **wanted})
+    taken: list[Any] = []
 
     def observe(done: int, of: int) -> None:
         if progress is not None:
             progress(done, of)
         if done * n_snapshots // of > len(taken):
-            taken.append(snapshot(shadows.samplers, done, n_samplings))
+            followed = dict(shadows.samplers)
+            taken.append(measure(Snapshot(step=done, exact=followed.pop(_EXACT), followed=followed)))
 
     rl.train(
         env,
@@ -105,21 +117,3 @@ def follow(
         progress=observe,
     )
     return taken
-
-
-def snapshot(followed: Mapping[str, Sampler], step: int, n_samplings: int) -> Snapshot:
-    """Return the laws of samplers that hold the same transitions, the exact one among them."""
-    codes = followed[REFERENCE].codes
-    stored = codes > 0
-    mass = codes[stored] / codes[stored].sum(dtype=np.int64)
-    others = {name: sampler for name, sampler in followed.items() if name != REFERENCE}
-    return Snapshot(
-        step=step,
-        mass=mass,
-        law={name: sampler.law(n_samplings)[stored] for name, sampler in others.items()},
-        candidates={
-            name: float(np.mean([len(sampler.candidates()[0]) for _ in range(200)])) / len(mass)
-            for name, sampler in others.items()
-            if hasattr(sampler, "candidates")
-        },
-    )

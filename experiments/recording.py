@@ -9,6 +9,7 @@ import numpy as np
 
 from amper.protocols import Float64, Sampler
 from amper.trace import OpKind, Trace
+from experiments.divergence import between_halves
 
 N_WINDOW = 256  # samplings at the end of a prefix, while its buffer is as full as it gets
 
@@ -106,7 +107,7 @@ class Law:
     probability : float64[n]
         Its chance in one draw, times n: PER has probability = mass.
     divergence : float
-        KL(sampler || PER), natural logarithm.
+        KL(sampler || PER), natural logarithm, less the noise of its estimate.
     """
 
     sampler: str
@@ -120,8 +121,7 @@ def law(name: str, reference: Sampler, sampler: Sampler, *, n_samplings: int = 4
     codes = reference.codes
     live = codes > 0
     target = codes[live] / codes[live].sum(dtype=np.int64)
-    chance = sampler.law(n_samplings)[live]
-    support = chance > 0
-    divergence = float(np.sum(chance[support] * np.log(chance[support] / target[support])))
+    halves = (sampler.law(n_samplings // 2)[live], sampler.law(n_samplings // 2)[live])
+    chance = (halves[0] + halves[1]) / 2
     n = int(np.count_nonzero(live))
-    return Law(sampler=name, mass=target * n, probability=chance * n, divergence=divergence)
+    return Law(sampler=name, mass=target * n, probability=chance * n, divergence=between_halves(halves, target).kl)
