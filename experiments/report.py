@@ -59,8 +59,8 @@ gets.</li>
 <li>AMPER machines: {readout} readout, {n_banks} banks, {n_csb_ports} port(s), {rows_per_array}-row arrays,
 {clock_ghz:g} GHz. The paper's own micro-architecture, array sizes, m and lambda are not public: these are this
 project's.</li>
-<li>AMPER-fr: 20 linear groups, lambda' .15 (the paper's form, our numbers); octave: 7 octaves in 3 parts, lambda' 1.
-A candidate set's size is the sampler's choice and the agent's priorities'; latency follows it.</li>
+<li>AMPER-fr: tapered groups, 7 octaves in 8, 4, 2, ... parts, lambda' .5; linear: 20 groups of equal width, lambda'
+.15, the paper's form in our numbers. A candidate set's size is the sampler's choice and the agent's priorities'; latency follows it.</li>
 <li>The formula was checked by event simulation on samplings of every window: largest difference
 {difference} fs.</li>
 <li>Gathering the sampled rows costs every machine the same, follows each sampling, and is in no speedup.</li>

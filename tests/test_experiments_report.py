@@ -118,7 +118,7 @@ def invented(value, growth=1.5):
 
 
 LAWS = [{"sampler": name, "divergence": d} for name, d in
-        (("uniform", 0.4), ("amper-fr", 0.05), ("amper-fr-octave", 0.003), ("amper-k", 0.3))]  # fmt: skip
+        (("uniform", 0.4), ("amper-fr-linear", 0.05), ("amper-fr", 0.003), ("amper-k", 0.3))]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_the_laws_of_the_report_are_the_samplers(report):
     assert laws["per"]["divergence"] == pytest.approx(0, abs=1e-6)
     assert laws["per"]["probability"] == pytest.approx(laws["per"]["mass"], rel=1e-3)
     assert set(np.round(laws["uniform"]["probability"], 9)) == {1.0}
-    assert laws["amper-fr-octave"]["divergence"] < laws["amper-fr"]["divergence"] < laws["uniform"]["divergence"]
+    assert laws["amper-fr"]["divergence"] < laws["amper-fr-linear"]["divergence"] < laws["uniform"]["divergence"]
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path, report):

@@ -17,8 +17,8 @@ from hwsim import units
 _OF_LABEL = {
     "AMPER-fr, evacam-fefet45": BLUE,
     "AMPER-fr, camasim-fefet45": SKY,
-    "AMPER-fr octave, evacam-fefet45": GREEN,
-    "AMPER-fr octave, camasim-fefet45": "#6CC7A9",
+    "AMPER-fr linear, evacam-fefet45": GREEN,
+    "AMPER-fr linear, camasim-fefet45": "#6CC7A9",
     "AMPER-k, evacam-fefet45": "#8A6D00",
     "AMPER-k, camasim-fefet45": YELLOW,
     "GPU tree, gtx1080 fused": ORANGE,

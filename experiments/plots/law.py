@@ -14,7 +14,7 @@ from experiments.plots.base import BLUE, GREEN, GREY, PURPLE, STYLE, YELLOW
 
 def law_figure(laws: Sequence[Mapping[str, Any]]) -> Figure:
     """Return the chance of a transition against its mass: PER is the diagonal."""
-    colours = {"uniform": GREY, "per": "black", "amper-k": YELLOW, "amper-fr": BLUE, "amper-fr-octave": GREEN}
+    colours = {"uniform": GREY, "per": "black", "amper-k": YELLOW, "amper-fr": BLUE, "amper-fr-linear": GREEN}
     with rc_context(STYLE):
         figure = Figure(figsize=(8.2, 4.4), layout="constrained")
         axes = figure.subplots()
