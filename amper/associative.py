@@ -151,6 +151,11 @@ class AmperSampler:
         return self._search.codes
 
     @property
+    def engine(self) -> str:
+        """What answers the searches: "index" or "tcam"."""
+        return "index" if isinstance(self._search, CodeIndex) else "tcam"
+
+    @property
     def full(self) -> int:
         """F, the groups' full scale in codes, as the next sampling will use it."""
         self._set_full_scale()

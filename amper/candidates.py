@@ -2,6 +2,26 @@
 
 Paper symbols (Li et al., ICCAD 2022): m `n_groups`, V_i `key`, Delta_i `radius`, lambda `lam`; F is the full
 scale of the groups, in codes.
+
+Notes
+-----
+The law of AMPER-fr, for groups of any widths w_g. V is uniform in a group and the search 2 Delta = 2 lambda' V w_g / F
+wide, so a code q is found with probability (2 Delta) / w_g = 2 lambda' q / F: in proportion to its mass, whatever the
+widths are, and E|CSP| = 2 lambda' n mean(q) / F. A draw takes one of the |CSP| entries found together; to first order
+in 1 / |CSP| (E[x/C] = E x / E C - Cov(x, C) / (E C)^2 + E x Var C / (E C)^3, groups being independent) the chance of an
+entry is its mass's times 1 + s(q) - b(q), up to a constant, and KL to PER is about half the variance of s - b over PER:
+
+- b(q) = (E[n_g | q found] - E[n_g]) / E|CSP|, n_g the entries found by its group: the crowd that q is found with. It
+  is large where one group holds much of the mass at uneven density: 20 linear groups hold nearly all of a trained
+  agent's priorities in the first. New transitions, all of one code, are the worst crowd; where they are always found,
+  lambda' >= 1/2, they share no more than their part.
+- s(q) = E[multiplicity] F / (2 lambda' q) - 1, the staircase: a search is an aligned block, all of its codes found
+  alike. KL about (lambda' w / F)^2 over the mass in groups of width w, so narrow groups above, where masses weigh.
+  A block of at most lambda' <= 1/2 of an octave's part never leaves its group if parts are a power of two; where it
+  does, neighbours of unequal widths share codes unevenly: why equal-mass edges draw worse than octaves.
+
+So: octaves, for they are narrow wherever an agent's priorities have come to lie; finer above, for the staircase of the
+uppermost; parts that are powers of two; lambda' = 1/2. That is `tapered`, (7, 2, 8): 23 searches.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from amper.protocols import Float64, Sampler
 from amper.shadows import Shadows
 from experiments.divergence import N_SAMPLINGS, divergence
 from experiments.tasks import task
+
+if TYPE_CHECKING:
+    from rl.training import TrainResult
 
 _EXACT = "exact"  # the name of the shadow that is PER
 
@@ -46,19 +49,34 @@ class Snapshot:
         mass: Float64 = codes[codes > 0] / codes.sum()
         return mass
 
-    def measured(self, n_samplings: int = N_SAMPLINGS) -> dict[str, dict[str, float]]:
-        """Return by name the divergence from PER, and AMPER's mean |CSP| as a fraction of what is stored."""
+    def measured(self, n_samplings: int = N_SAMPLINGS, n_scanned: int | None = None) -> dict[str, dict[str, float]]:
+        """Return by name the divergence from PER; for AMPER also mean searches and mean |CSP| / stored.
+
+        `n_samplings` candidate sets are behind each law; `n_scanned`, if given, where every row is compared.
+        """
         mass, stored = self.mass, self.stored
         found = {}
         for name, sampler in self.followed.items():
-            found[name] = asdict(divergence(sampler, mass, stored, n_samplings))
+            n = n_scanned if n_scanned and getattr(sampler, "engine", "") == "tcam" else n_samplings
+            found[name] = asdict(divergence(sampler, mass, stored, n))
             if hasattr(sampler, "candidates"):
-                sizes = [len(sampler.candidates()[0]) for _ in range(200)]
-                found[name]["csp"] = float(np.mean(sizes)) / len(mass)
+                draws = [sampler.sample(1) for _ in range(n // 20)]
+                found[name]["csp"] = float(np.mean([draw.n_csp for draw in draws])) / len(mass)
+                found[name]["n_searches"] = float(
+                    np.mean([0 if draw.searches is None else len(draw.searches) for draw in draws])
+                )
         return found
 
 
 Measure = Callable[[Snapshot], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """A run that was followed: what was measured of its snapshots, and what `rl.train` returned."""
+
+    measured: list[Any]
+    result: TrainResult
 
 
 def follow(
@@ -71,9 +89,10 @@ def follow(
     n_snapshots: int = 1,
     measure: Measure = Snapshot.measured,
     replay: Mapping[str, Any] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Any]:
-    """Return what `measure` makes of snapshots of a DQN's replay, at equal distances, the last one at the end.
+) -> Followed:
+    """Train a DQN; return what `measure` makes of snapshots of its replay, at equal distances, the last at the end.
 
     Parameters
     ----------
@@ -89,6 +108,8 @@ def follow(
         Snapshot -> anything; called while the run stands still.
     replay : mapping, optional
         The replay the agent itself learns from; exact prioritized replay by default.
+    evaluation : mapping, optional
+        Of `rl.train`: n_evaluations, n_eval_episodes, n_test_episodes; hardly any by default.
     """
     import rl
 
@@ -104,16 +125,14 @@ def follow(
             followed = dict(shadows.samplers)
             taken.append(measure(Snapshot(step=done, exact=followed.pop(_EXACT), followed=followed)))
 
-    rl.train(
+    result = rl.train(
         env,
         agent="dqn",
         replay={"sampler": "per", **(replay or {}), "capacity": capacity, "sink": shadows},
         n_steps=n_steps,
         seed=seed,
         agent_options=settings.agent_options,
-        n_evaluations=1,
-        n_eval_episodes=1,
-        n_test_episodes=1,
+        **{"n_evaluations": 1, "n_eval_episodes": 1, "n_test_episodes": 1, **(evaluation or {})},
         progress=observe,
     )
-    return taken
+    return Followed(measured=taken, result=result)

@@ -60,7 +60,8 @@ gets.</li>
 {clock_ghz:g} GHz. The paper's own micro-architecture, array sizes, m and lambda are not public: these are this
 project's.</li>
 <li>AMPER-fr: tapered groups, 7 octaves in 8, 4, 2, ... parts, lambda' .5; linear: 20 groups of equal width, lambda'
-.15, the paper's form in our numbers. A candidate set's size is the sampler's choice and the agent's priorities'; latency follows it.</li>
+.15, the paper's form in our numbers. A candidate set's size is the sampler's choice and the agent's priorities';
+latency follows it.</li>
 <li>The formula was checked by event simulation on samplings of every window: largest difference
 {difference} fs.</li>
 <li>Gathering the sampled rows costs every machine the same, follows each sampling, and is in no speedup.</li>

@@ -6,7 +6,9 @@ from scipy import stats
 
 from amper import samplers
 from amper.candidates import LinearGroups
+from tests.naive import associative as naive
 from tests.naive.associative import kl
+from tests.naive.grouping_law import first_order
 
 N, N_SAMPLINGS = 10_000, 40_000
 U = (np.arange(N) + 0.5) / N
@@ -108,7 +110,31 @@ def test_the_candidate_set_has_the_size_expected(distribution, percent):
     sizes = [len(sampler.candidates()[0]) for _ in range(2000)]
     assert np.mean(sizes) / N * 100 == pytest.approx(percent, rel=0.05)
     # E|CSP| = 2 lambda' n mean / F for any grouping.
-    assert np.mean(sizes) == pytest.approx(2 * 0.15 * N * codes.mean() / sampler.full, rel=0.05)
+    assert np.mean(sizes) == pytest.approx(2 * 0.15 * N * codes.mean() / sampler.full, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("grouping", "n_groups", "lam"), [("linear", 20, 0.5), ("octave", (7, 3), 1.0), ("tapered", (7, 2, 8), 0.5)]
+)
+@pytest.mark.parametrize("distribution", ["uniform", "exponential^.6", "exponential", "lognormal"])
+def test_the_law_of_the_groups_is_the_one_derived(distribution, grouping, n_groups, lam):
+    masses, top = MASSES[distribution], 2**12 - 1
+    codes = np.maximum(np.floor(masses / masses.max() * top + 0.5).astype(np.int64), 1)
+    sampler = samplers.make("amper-fr", N, seed=0, grouping=grouping, n_groups=n_groups, lam=lam, bits=12)
+    sampler.insert(np.arange(N), codes, at_maximum=False)
+    halves = [sampler.law(8_000) for _ in range(2)]
+    measured = sum(halves) / 2
+    noise = np.sum((halves[0] - halves[1]) ** 2 / 4 / measured) / 2
+    groups_of = {"linear": naive.linear_groups, "octave": naive.octave_groups, "tapered": naive.tapered_groups}
+    groups = groups_of[grouping](sampler.full, *np.atleast_1d(n_groups))
+    derived, multiplicity = first_order(codes, groups, sampler.full, lam, "dithered", grouping != "linear", top)
+    target = codes / codes.sum()
+    assert derived.sum() == pytest.approx(1.0, abs=1e-9)
+    assert multiplicity.sum() == pytest.approx(2 * lam * codes.sum() / sampler.full, rel=0.1)
+    # Nothing but noise separates the estimate from the law derived, and their distances from PER are the same.
+    strays = kl(measured, target) - noise
+    assert abs(strays - kl(derived, target)) <= 0.15 * strays + noise
+    assert kl(measured, derived) - noise < 0.05 * strays + noise / 2
 
 
 def test_indices_drawn_follow_the_law():

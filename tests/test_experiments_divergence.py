@@ -43,7 +43,8 @@ def test_live_priorities_are_measured_on_what_the_replay_holds():
     found = live.follow("CartPole-v1", wanted, n_steps=3_000, capacity=2_000, n_snapshots=3, measure=measure)
     assert [n for _, n, _ in seen] == pytest.approx([1000, 2000, 2000], abs=300)
     assert all(total == pytest.approx(1.0) for *_, total in seen)
-    last = found[-1]
+    assert found.result.n_steps == 3_000
+    last = found.measured[-1]
     assert last["tree"]["kl"] == pytest.approx(0.0, abs=1e-9)
     assert last["uniform"]["kl"] > 0.05
     assert 0 < last["paper"]["csp"] < 0.3
