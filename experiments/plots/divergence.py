@@ -10,16 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from amper.candidates import make_groups
 from experiments.plots.base import BLUE, GREEN, GREY, RED, SKY, STYLE
 from experiments.study import Row
 
 LOWEST = 1e-4  # what the noise of a debiased estimate leaves undecided; smaller ones are drawn here
 _LIVE = {"CartPole-v1": BLUE, "Acrobot-v1": GREEN, "LunarLander-v3": RED}
-_AXIS_WORDS = {
+_OPTION_WORDS = {
     "n_groups": "number of groups",
-    "lam": "\u03bb\u2032, scale of the search",
+    "lam": "scale of the search, \u03bb\u2032 or \u03bb",
     "bits": "bits of a code",
-    "match": "how it matches",
+    "match": "how a search matches",
+    "distance": "what nearest means",
 }
 
 
@@ -39,47 +41,64 @@ def line_of(source: str, i: int) -> dict[str, Any]:
     return {"color": GREY, "lw": 0.9, "marker": marks[i % len(marks)], "ms": 4, "zorder": 2}
 
 
+_FORM_WORDS = {
+    "linear": "AMPER-fr, 20 linear groups, \u03bb\u2032 .15 (the paper's form)",
+    "tapered": "AMPER-fr, tapered groups in 8, 4, 2, 2, ... parts, \u03bb\u2032 .5 (the default)",
+    "k": "AMPER-k, 20 linear groups, \u03bb .3",
+}
+
+
 def law_sweeps(
     rows: Sequence[Row], axes_of: Mapping[str, Mapping[str, Sequence[Any]]], name: Callable[[str, str, Any], str]
 ) -> Figure:
-    """Return KL against each option, a line a source of priorities, a row of panels a form of the groups."""
-    forms = ("linear", "tapered")
+    """Return KL against each option, a line a source of priorities, a row of panels a form.
+
+    Parameters
+    ----------
+    axes_of : mapping
+        Form -> option -> its values.
+    name : callable
+        (form, option, value) -> the key of a row's laws.
+    """
     with rc_context(STYLE):
-        figure = Figure(figsize=(11.6, 6.4), layout="constrained")
-        grid = figure.subplots(len(forms), len(axes_of), sharey=True)
-        for across, form in zip(grid, forms, strict=True):
-            for axes, (axis, values) in zip(across, axes_of.items(), strict=True):
-                _sweep(axes, rows, form, axis, values[form], name)
-            title = "20 linear groups, \u03bb\u2032 .15 (the paper's form)" if form == "linear" else (
-                "Tapered groups, 7 octaves in 8, 4, 2, ... parts, \u03bb\u2032 .5 (the default)")  # fmt: skip
-            across[0].set_title(f"{title}: one option changed", loc="left", fontweight="bold")
+        figure = Figure(figsize=(11.6, 8.6), layout="constrained")
+        parts = figure.subfigures(len(axes_of), 1, squeeze=False)[:, 0]
+        for part, (form, options) in zip(parts, axes_of.items(), strict=True):
+            across = part.subplots(1, len(options), sharey=True)
+            for axes, (option, values) in zip(across, options.items(), strict=True):
+                _sweep(axes, rows, option, values, [name(form, option, value) for value in values])
+            part.suptitle(f"{_FORM_WORDS[form]}: one option changed", x=0.01, ha="left", fontweight="bold")
             across[0].set_ylabel("KL to PER")
-        handles, labels = grid[0][0].get_legend_handles_labels()
+        handles, labels = across[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
-def _sweep(
-    axes: Axes, rows: Sequence[Row], form: str, axis: str, values: Sequence[Any], name: Callable[[str, str, Any], str]
-) -> None:
-    keys = [name(form, axis, value) for value in values]
-    ticks = [_value_words(axis, value) for value in values]
-    if axis == "match":
-        keys += [f"{form} k {distance}" for distance in ("value", "hamming")]
-        ticks += ["k,\nvalue", "k,\nHamming"]
+def _sweep(axes: Axes, rows: Sequence[Row], option: str, values: Sequence[Any], keys: Sequence[str]) -> None:
+    is_ordered = option not in ("match", "distance")
     for i, row in enumerate(rows):
         kls = [max(row["laws"][key]["kl"], LOWEST) for key in keys]
-        style = line_of(row["source"], i) | ({"ls": ""} if axis == "match" else {})
+        style = line_of(row["source"], i) | ({} if is_ordered else {"ls": ""})
         axes.plot(range(len(keys)), kls, label=row["source"], **style)
-    axes.set_xticks(range(len(keys)), ticks)
-    axes.set_xlabel(_AXIS_WORDS[axis])
+    is_mixed = len({type(value) for value in values}) > 1
+    axes.set_xticks(range(len(keys)), [_value_words(option, value, with_kind=is_mixed) for value in values])
+    axes.set_xlabel(_OPTION_WORDS[option])
+    axes.set_xlim(-0.4, len(keys) - 0.6)
     kl_axis(axes)
 
 
-def _value_words(axis: str, value: Any) -> str:
-    from amper.candidates import make_groups
+def _value_words(option: str, value: Any, *, with_kind: bool = False) -> str:
+    """Return what a value is called under an axis.
 
-    return str(make_groups(None, value).n_groups) if axis == "n_groups" else f"{value}"
+    Examples
+    --------
+    >>> _value_words("n_groups", (7, 2, 8)), _value_words("lam", 0.15)
+    ('23', '0.15')
+    """
+    if option != "n_groups":
+        return f"{value}"
+    groups = make_groups(None, value)
+    return f"{groups.n_groups}\ntapered" if with_kind and groups.name == "tapered" else f"{groups.n_groups}"
 
 
 _GROUPING_STYLE = {"linear": (GREY, "s"), "octave": (SKY, "^"), "tapered": (BLUE, "o")}

@@ -11,44 +11,59 @@ if TYPE_CHECKING:
     from experiments.plots.base import Figure
 
 Made = tuple[str, Mapping[str, Any]]
-#: The two forms of AMPER-fr that everything is varied around.
-FORMS: Mapping[str, Mapping[str, Any]] = {
-    "linear": {"grouping": "linear", "n_groups": 20, "lam": 0.15},
-    "tapered": {"grouping": "tapered", "n_groups": (7, 2, 8), "lam": 0.5},
+MATCHES = ("dithered", "radius", "prefix")
+#: What everything is varied around: AMPER-fr with the paper's groups and with the default ones, and AMPER-k.
+FORMS: Mapping[str, Made] = {
+    "linear": ("amper-fr", {"grouping": "linear", "n_groups": 20, "lam": 0.15, "match": "dithered"}),
+    "tapered": ("amper-fr", {"grouping": "tapered", "n_groups": (7, 2, 8), "lam": 0.5, "match": "dithered"}),
+    "k": ("amper-k", {"grouping": "linear", "n_groups": 20, "lam": 0.3, "distance": "value"}),
 }
-#: What is varied, and the values it takes, by form; the form's own value among them.
+_TAPERED = ((7, 1, 2), (7, 1, 4), (7, 2, 8), (7, 4, 16), (7, 8, 32))
+#: The values each option takes, by form; the form's own among them.
 AXES: Mapping[str, Mapping[str, Sequence[Any]]] = {
-    "n_groups": {"linear": (4, 8, 20, 64, 256), "tapered": ((7, 1, 2), (7, 1, 4), (7, 2, 8), (7, 4, 16), (7, 8, 32))},
-    "lam": {"linear": (0.05, 0.15, 0.5, 1.0), "tapered": (0.05, 0.15, 0.5, 1.0)},
-    "bits": {"linear": (4, 6, 8, 12, 16, 24), "tapered": (4, 6, 8, 12, 16, 24)},
-    "match": {"linear": ("dithered", "radius", "prefix"), "tapered": ("dithered", "radius", "prefix")},
-}
-NEAREST_LAM = 0.3  # of AMPER-k
+    "linear": {
+        "n_groups": (4, 8, 20, 64, 256), "lam": (0.05, 0.15, 0.5, 1.0), "bits": (4, 6, 8, 12, 16, 24), "match": MATCHES,
+    },
+    "tapered": {
+        "n_groups": _TAPERED, "lam": (0.05, 0.15, 0.5, 1.0), "bits": (4, 6, 8, 12, 16, 24), "match": MATCHES,
+    },
+    "k": {
+        "n_groups": (4, 8, 20, 64, 256, (7, 2, 8)), "lam": (0.1, 0.3, 1.0), "bits": (4, 6, 8, 12, 16),
+        "distance": ("value", "hamming"),
+    },
+}  # fmt: skip
 
 
 def contenders() -> dict[str, Made]:
-    """Return every sampler by name, "form axis=value": one option changed from a form; AMPER-k by both distances.
+    """Return every sampler by name, "form option=value": one option changed from a form.
+
+    Groups and lambda' are varied for every match: "linear lam=1.0 prefix".
 
     Examples
     --------
     >>> made = contenders()
-    >>> made["linear lam=1.0"]
-    ('amper-fr', {'grouping': 'linear', 'n_groups': 20, 'lam': 1.0})
-    >>> "tapered k hamming" in made
-    True
+    >>> made["k distance=hamming"]
+    ('amper-k', {'n_groups': 20, 'lam': 0.3, 'distance': 'hamming'})
+    >>> made["linear lam=1.0 prefix"]
+    ('amper-fr', {'n_groups': 20, 'lam': 1.0, 'match': 'prefix'})
     """
     found: dict[str, Made] = {"uniform": ("uniform", {})}
-    for form, options in FORMS.items():
-        for axis, values in AXES.items():
-            for value in values[form]:
-                found[name(form, axis, value)] = ("amper-fr", {**options, axis: value})
-        for distance in ("value", "hamming"):
-            found[f"{form} k {distance}"] = ("amper-k", {**options, "lam": NEAREST_LAM, "distance": distance})
+    for form, (sampler, own) in FORMS.items():
+        options = {key: value for key, value in own.items() if key != "grouping"}  # n_groups says which
+        for axis, values in AXES[form].items():
+            for value in values:
+                found[name(form, axis, value)] = (sampler, {**options, axis: value})
+                if axis in ("n_groups", "lam") and sampler == "amper-fr":
+                    for match in MATCHES[1:]:
+                        found[f"{name(form, axis, value)} {match}"] = (
+                            sampler,
+                            {**options, axis: value, "match": match},
+                        )
     return found
 
 
 def name(form: str, axis: str, value: Any) -> str:
-    """Return the name of a contender; several axes may name the same sampler."""
+    """Return the name of a contender; several names may be of one sampler."""
     return f"{form} {axis}={value}"
 
 
@@ -92,9 +107,9 @@ COLUMNS = {
     "tapered": "tapered lam=0.5",
     "prefix": "tapered match=prefix",
     "8 bits": "tapered bits=8",
-    "k, value": "linear k value",
-    "k, Hamming": "linear k hamming",
-    "tapered k": "tapered k value",
+    "k, value": "k distance=value",
+    "k, Hamming": "k distance=hamming",
+    "k, tapered": "k n_groups=(7, 2, 8)",
 }
 
 
@@ -123,9 +138,9 @@ def _verdict(rows: Sequence[Row]) -> str:
         f"KL(P || PER), natural logarithm, less the noise of its estimate. The groups decide it: over these "
         f"priorities{live} tapered groups stray at worst by {of('tapered lam=0.5')}, 20 linear groups by "
         f"{of('linear n_groups=20')}, 64 by {of('linear n_groups=64')}, uniform sampling by {of('uniform')}. A single "
-        f"search of fixed power of two (prefix) costs {of('tapered match=prefix')}, 8 bits {of('tapered bits=8')}. "
-        f"AMPER-k strays by {of('linear k value')} by value and {of('linear k hamming')} by Hamming distance, which is "
-        f"what a match line senses."
+        f"search of fixed power of two (prefix) makes it {of('tapered match=prefix')}, 8 bits {of('tapered bits=8')}. "
+        f"AMPER-k strays by {of('k distance=value')} by value and {of('k distance=hamming')} by Hamming distance, "
+        f"which is what a match line senses."
     )
 
 
