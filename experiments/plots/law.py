@@ -31,6 +31,8 @@ def law_figure(laws: Sequence[Mapping[str, Any]]) -> Figure:
             xlabel="mass of a transition, mean = 1",
             ylabel="chance to be drawn, uniform = 1",
         )
+        # A chance of zero has no place on a logarithmic axis: the bands run out of it.
+        axes.set_ylim(0.2 * min(min(law["mass"]) for law in laws), 4 * max(max(law["mass"]) for law in laws))
         axes.set_title("Whom each sampler draws, on the priorities the agent left", loc="left", fontweight="bold")
         axes.legend(frameon=False, loc="upper left")
         for axis in (axes.xaxis, axes.yaxis):
