@@ -14,11 +14,12 @@ from amper._kernels.update import update_index
 from amper.candidates import MATCHES, CandidateSearch, aligned_full_scale, make_groups
 from amper.fixedpoint import FullScale, PriorityFormat, halve
 from amper.fullscale import make_rule
+from amper.inclusion import LARGEST_TOP, expected_multiplicity
 from amper.index import COUNTED_BITS, CodeIndex
 from amper.protocols import Array, Draw, Float64, Int64, UInt32, UpdateKernel, UpdateResult
 from amper.tcam import TcamSearch
 
-WEIGHTS = ("per", "csp", "none")
+WEIGHTS = ("per", "csp", "none", "inclusion")
 
 
 class AmperSampler:
@@ -52,8 +53,10 @@ class AmperSampler:
     v_max : "running", "decayN" or "qXX"
         Full scale of the groups: the largest code written; that, halved in every N updated codes; or the XX %
         quantile of the updated codes; then rounded up by `candidates.aligned_full_scale`. See `fullscale`.
-    weights : {"per", "csp", "none"}
-        Probability that importance weights use: code / sum, multiplicity / |CSP|, or a constant.
+    weights : {"per", "csp", "none", "inclusion"}
+        Probability that importance weights use: code / sum, multiplicity / |CSP|, a constant, or E[multiplicity] /
+        |CSP|, by which weighted means are unbiased: see `inclusion`. That one is AMPER-fr's, for at most 16 bits; its
+        table is computed anew, in some 2 ms, whenever F changes. Of a TCAM with faults it is nominal.
     unique : bool
         Let a slot found for two groups stand in the candidate set once.
     urng : {"numpy", "lfsr"}
@@ -97,6 +100,7 @@ class AmperSampler:
         _require_choice("match", match, MATCHES)
         _require_choice("distance", distance, ("value", "hamming"))
         _require_choice("weights", weights, WEIGHTS)
+        _check_inclusion(weights, variant, bits)
         _require_choice("engine", engine, ("auto", "index", "tcam"))
         _require("min_csp", "be a whole number in 1..2**31", min_csp, _is_whole(min_csp) and 1 <= min_csp <= 2**31)
         _require(
@@ -135,6 +139,7 @@ class AmperSampler:
             else TcamSearch(capacity, bits, distance="hamming" if distance == "hamming" else "value", unique=unique)
         )
         self._v_max, self._full, self._edges, self._plan = -1, 0, np.empty(0), np.empty(0)
+        self._expected, self._expected_at = np.empty(0), 0  # E[multiplicity] by code, and the F it holds for
         self._default = np.zeros(1, np.int64)
         m = self._groups.n_groups
         self._n_keys = 2 * m
@@ -161,6 +166,19 @@ class AmperSampler:
         self._set_full_scale()
         return self._full
 
+    @property
+    def expected_multiplicity(self) -> Float64:
+        """E[multiplicity] of AMPER-fr's next candidate set by code, float64[2**bits]; see `inclusion`; read-only."""
+        self._set_full_scale()
+        if self._expected_at != self._full:
+            self._expected = expected_multiplicity(
+                self._edges, self._full, self._lam, match=MATCHES[self._match], thinned=self._groups.thinned,
+                top=self.format.top, open_top=self._rule.open_top, unique=self._unique,
+            )  # fmt: skip
+            self._expected.flags.writeable = False
+            self._expected_at = self._full
+        return self._expected
+
     def insert(self, slots: Int64, codes: Int64, *, at_maximum: bool) -> Int64:
         """Write new transitions and return the codes stored: F - 1 for those at the maximum."""
         self._rule.inserted(slots, codes, self._search.read, at_maximum=at_maximum)
@@ -178,6 +196,11 @@ class AmperSampler:
 
     def probabilities(self, slots: Int64) -> Float64:
         """Return the chance of each slot in a draw of a candidate set that is not known, as the weights take it."""
+        if self._weights == "inclusion":
+            expected = self.expected_multiplicity
+            codes = self._search.codes
+            chances: Float64 = expected[codes[slots]] / expected[codes].sum()  # over E|CSP|; empty rows count 0
+            return chances
         return self._probabilities(slots, 0)
 
     def update(self, slots: Int64, codes: Int64) -> None:
@@ -342,10 +365,23 @@ class AmperSampler:
             return self._search.read(slots) / self._search.code_sum
         if self._weights == "csp" and n_csp:
             return self._search.multiplicity(slots) / n_csp
+        if self._weights == "inclusion" and n_csp:
+            return self.expected_multiplicity[self._search.read(slots)] / n_csp
         return np.full(len(slots), 1.0 / self._search.n_valid)
 
 
 # -- options --------------------------------------------------------------------------------------------
+def _check_inclusion(weights: str, variant: str, bits: int) -> None:
+    if weights != "inclusion":
+        return
+    if variant == "k":
+        raise ValueError(
+            "weights must be one of 'per', 'csp', 'none' for amper-k, got 'inclusion'; how often neighbours are found "
+            "has no closed form"
+        )
+    _require("bits", "be at most 16 where weights are 'inclusion'", bits, (1 << bits) - 1 <= LARGEST_TOP)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 

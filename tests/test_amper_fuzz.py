@@ -26,7 +26,7 @@ MAKES = [
     ("amper-fr", {}), ("amper-fr", {"bits": 24}),
     ("amper-fr", {"engine": "tcam"}), ("amper-fr", {"weights": "csp", "unique": True, "lam": 2.0}),
     ("amper-fr", {"v_max": "q90", "grouping": "octave"}), ("amper-k", {"distance": "hamming"}),
-    ("amper-fr", {"v_max": "decay5", "grouping": "linear"}),
+    ("amper-fr", {"v_max": "decay5", "grouping": "linear", "weights": "inclusion"}),
 ]  # fmt: skip
 
 

@@ -431,6 +431,7 @@ VARIANTS = [
     ("amper-fr", {"v_max": "decay100"}),
     ("amper-fr", {"v_max": "q90"}),
     ("amper-fr", {"urng": "lfsr", "weights": "csp"}),
+    ("amper-fr", {"weights": "inclusion", "v_max": "decay100"}),
     ("amper-fr", {"engine": "tcam", "bits": 20}),
     ("amper-fr", {"unique": True, "match": "radius"}),
     ("amper-k", {"distance": "hamming"}),

@@ -208,7 +208,7 @@ def test_a_quantile_full_scale_ignores_outliers_and_still_finds_them():
             {"v_max": "q99", "bits": 20},
             "bits must be at most 16 where v_max is a quantile, got 20",
         ),
-        ("amper-fr", {"weights": "is"}, "weights must be one of 'per', 'csp', 'none', got 'is'"),
+        ("amper-fr", {"weights": "is"}, "weights must be one of 'per', 'csp', 'none', 'inclusion', got 'is'"),
         ("amper-fr", {"unique": 1}, "unique must be True or False, got 1"),
         ("amper-fr", {"urng": "mt"}, "urng must be one of numpy, lfsr, got 'mt'"),
     ],
