@@ -12,6 +12,7 @@ from amper import urng as uniform_sources
 from amper._kernels.sample import gather, group_queries, range_queries, sample_ranges
 from amper._kernels.update import update_index
 from amper.candidates import MATCHES, CandidateSearch, aligned_full_scale, make_groups
+from amper.faults import from_option
 from amper.fixedpoint import FullScale, PriorityFormat, halve
 from amper.fullscale import make_rule
 from amper.inclusion import LARGEST_TOP, expected_multiplicity
@@ -63,7 +64,11 @@ class AmperSampler:
         Uniform source.
     engine : {"auto", "index", "tcam"}
         Counts per code, or the bit-true scan; both find the same candidate set. "auto" takes the index where
-        it can: AMPER-fr always, AMPER-k nearest in value, with at most 16 bits and without `unique`.
+        it can: AMPER-fr always, AMPER-k nearest in value, with at most 16 bits and without `unique`; never with
+        `faults`.
+    faults : mapping, optional
+        Rates by name, as `faults.TcamFaults` defines them: what goes wrong where searches read the rows. AMPER-k takes
+        stuck cells only, for its best match compares discharge rates with each other and not with a threshold.
 
     Raises
     ------
@@ -91,6 +96,7 @@ class AmperSampler:
         unique: bool = False,
         urng: str = "numpy",
         engine: str = "auto",
+        faults: Mapping[str, float] | None = None,
     ) -> None:
         self.format = PriorityFormat(bits=bits, full_scale=full_scale)
         self._groups = make_groups(grouping, n_groups)
@@ -116,6 +122,11 @@ class AmperSampler:
             raise ValueError(f"v_max must be 'running' for amper-k, got {v_max!r}")
         if variant == "fr" and distance == "hamming":
             raise ValueError("distance must be 'value' for amper-fr, got 'hamming'; only amper-k searches for nearest")
+        wrong = from_option(faults)
+        if variant == "k" and wrong is not None and wrong.are_transient:
+            raise ValueError(f"faults must be stuck_cells alone for amper-k, got {wrong.to_dict()!r}")
+        if wrong is not None and engine == "index":
+            raise ValueError(f"engine must be 'tcam' or 'auto' with faults={wrong.to_dict()!r}, got 'index'")
         indexable = distance == "value" and (variant == "fr" or (bits <= COUNTED_BITS and not unique))
         if engine == "index" and not indexable:
             raise ValueError(
@@ -127,6 +138,7 @@ class AmperSampler:
             "lam": float(lam), "match": match, "bits": bits, "full_scale": full_scale,
             "min_csp": min_csp, "max_redraws": max_redraws, "distance": distance, "v_max": v_max,
             "weights": weights, "unique": unique, "urng": urng, "engine": engine,
+            "faults": None if wrong is None else wrong.to_dict(),
         }  # fmt: skip
         self.stats = {"redraws": 0, "fallbacks": 0}
         self._variant, self._match, self._lam = variant, MATCHES.index(match), float(lam)
@@ -135,9 +147,12 @@ class AmperSampler:
         self._source = uniform_sources.make(urng, seed)
         self._search: CandidateSearch = (
             CodeIndex(capacity, bits, self._part_bits())
-            if indexable and engine != "tcam"
-            else TcamSearch(capacity, bits, distance="hamming" if distance == "hamming" else "value", unique=unique)
-        )
+            if indexable and engine != "tcam" and wrong is None
+            else TcamSearch(
+                capacity, bits, distance="hamming" if distance == "hamming" else "value", unique=unique,
+                faults=wrong, seed=seed,
+            )
+        )  # fmt: skip
         self._v_max, self._full, self._edges, self._plan = -1, 0, np.empty(0), np.empty(0)
         self._expected, self._expected_at = np.empty(0), 0  # E[multiplicity] by code, and the F it holds for
         self._default = np.zeros(1, np.int64)

@@ -110,6 +110,8 @@ def _plain(value: Any) -> Any:
     """Return NumPy scalars as Python's, so that options can be written as JSON."""
     if isinstance(value, tuple | list):
         return tuple(_plain(entry) for entry in value)
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
     return value.item() if isinstance(value, np.generic) else value
 
 

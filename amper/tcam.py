@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from amper._kernels import tcam as kernels
+from amper.faults import NO_EVENTS, Events, FaultSource, StuckCells, TcamFaults, Words
 from amper.protocols import Float64, Int64, UInt32
 
-Words = npt.NDArray[np.uint64]
 Distance = Literal["value", "hamming"]
 _BLOCK = 32  # words of match lines that are counted together
 _NOT_STUCK = np.empty((0, 0), np.uint64)
-_NO_EVENTS = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 def cover(lo: int, hi: int) -> Iterator[tuple[int, int]]:
@@ -50,6 +49,10 @@ class Tcam:
         Rows.
     bits : int
         Width of a word, 1..32.
+    stuck : StuckCells, optional
+        Cells that do not take what is written.
+    faults : FaultSource, optional
+        What misreads match lines.
 
     Examples
     --------
@@ -59,14 +62,18 @@ class Tcam:
     array([0, 3])
     """
 
-    def __init__(self, n_rows: int, bits: int) -> None:
+    def __init__(
+        self, n_rows: int, bits: int, *, stuck: StuckCells | None = None, faults: FaultSource | None = None
+    ) -> None:
         if n_rows < 1:
             raise ValueError(f"n_rows must be at least 1, got {n_rows!r}")
         if not 1 <= bits <= 32:
             raise ValueError(f"bits must lie in 1..32, got {bits!r}")
         self.n_rows = n_rows
         self.bits = bits
-        self._planes: Words = np.zeros((bits, -(-n_rows // 64)), np.uint64)
+        self._planes: Words = stuck.held.copy() if stuck else np.zeros((bits, -(-n_rows // 64)), np.uint64)
+        self._stuck: Words = stuck.where if stuck else _NOT_STUCK
+        self._faults = faults
         self._valid: Words = np.zeros(-(-n_rows // 64), np.uint64)
 
     @property
@@ -76,7 +83,7 @@ class Tcam:
 
     def write(self, rows: Int64, words: Int64) -> None:
         """Write `words[i]` to `rows[i]`, in order; the last write to a row stays."""
-        kernels.write(self._planes, self._valid, _NOT_STUCK, np.asarray(rows, np.int64), np.asarray(words, np.int64))
+        kernels.write(self._planes, self._valid, self._stuck, np.asarray(rows, np.int64), np.asarray(words, np.int64))
 
     def search(self, key: int, care: int) -> Words:
         """Return the match lines: rows whose word agrees with `key` on every care bit.
@@ -94,7 +101,7 @@ class Tcam:
         if care >> self.bits:
             raise ValueError(f"care must fit in {self.bits} bits, got {care:#x}")
         line = np.empty_like(self._valid)
-        kernels.search(self._planes, self._valid, key, care, _NO_EVENTS, line)
+        kernels.search(self._planes, self._valid, key, care, self._events(1), line)
         return line
 
     def search_range(self, lo: int, hi: int) -> Words:
@@ -113,7 +120,12 @@ class Tcam:
         rows, lines, ends, unique
             As `_kernels.tcam.find_ranges` fills them: searches, their match lines, and counts along these.
         """
-        return int(kernels.find_ranges(self._planes, self._valid, rows, unique, _NO_EVENTS, lines, ends))
+        events = self._events(kernels.count_words(rows)) if self._faults else NO_EVENTS
+        return int(kernels.find_ranges(self._planes, self._valid, rows, unique, events, lines, ends))
+
+    def _events(self, n_searches: int) -> Events:
+        """Return what misreads the next ternary searches."""
+        return NO_EVENTS if self._faults is None else self._faults.events(n_searches, 64 * self.n_words)
 
     def nearest(self, key: int, n: int, distance: Distance = "value") -> Int64:
         """Return the rows of `n` best-match searches, each masking the row just found, in that order.
@@ -181,10 +193,25 @@ class TcamSearch:
         What nearest means.
     unique : bool
         For `find_nearest`: a slot found for two groups stands in the CSP once.
+    faults : TcamFaults, optional
+        What fails where searches read the rows. `codes`, `code_sum` and all that follows from them stay the host's.
+    seed : numpy.random.SeedSequence
+        Of the faults.
     """
 
-    def __init__(self, capacity: int, bits: int, *, distance: Distance = "value", unique: bool = False) -> None:
-        self.tcam = Tcam(capacity, bits)
+    def __init__(
+        self,
+        capacity: int,
+        bits: int,
+        *,
+        distance: Distance = "value",
+        unique: bool = False,
+        faults: TcamFaults | None = None,
+        seed: np.random.SeedSequence | None = None,
+    ) -> None:
+        self._faults = FaultSource(faults, seed or np.random.SeedSequence()) if faults else None
+        self._stuck = self._faults.stuck_cells(capacity, bits) if self._faults else None
+        self.tcam = Tcam(capacity, bits, stuck=self._stuck, faults=self._faults)
         self._distance: Distance = distance
         self._unique = unique
         self._codes = np.zeros(capacity, np.uint32)
@@ -298,22 +325,31 @@ class TcamSearch:
         return total
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the codes; the planes follow from them."""
-        return {"codes": self._codes.copy()}
+        """Return the codes and the faults; the planes follow from them."""
+        state: dict[str, Any] = {"codes": self._codes.copy()}
+        if self._faults is not None and self._stuck is not None:
+            where, held = self._stuck
+            state |= {"stuck": where.copy(), "held": held.copy(), "faults": self._faults.state_dict()}
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`.
+        """Continue from `state`, with its stuck cells.
 
         Raises
         ------
         ValueError
-            If a code is beyond the width.
+            If a code is beyond the width, or a cell holds a bit and is not stuck.
         """
         codes = state["codes"].astype(np.int64)
         if codes.max(initial=0) >> self.tcam.bits:
             raise ValueError(f"codes must fit in {self.tcam.bits} bits, got {codes.max()}")
+        if self._faults is not None:
+            self._stuck = StuckCells(state["stuck"].copy(), state["held"].copy())
+            if np.any(self._stuck.held & ~self._stuck.where):
+                raise ValueError("held must be 0 where no cell is stuck, got a 1")
+            self._faults.load_state_dict(state["faults"])
         slots = np.flatnonzero(codes)
-        self.tcam = Tcam(self.tcam.n_rows, self.tcam.bits)
+        self.tcam = Tcam(self.tcam.n_rows, self.tcam.bits, stuck=self._stuck, faults=self._faults)
         self._codes[...] = 0
         self.n_valid = self.code_sum = 0
         self.write(slots, codes[slots])

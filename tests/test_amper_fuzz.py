@@ -27,6 +27,7 @@ MAKES = [
     ("amper-fr", {"engine": "tcam"}), ("amper-fr", {"weights": "csp", "unique": True, "lam": 2.0}),
     ("amper-fr", {"v_max": "q90", "grouping": "octave"}), ("amper-k", {"distance": "hamming"}),
     ("amper-fr", {"v_max": "decay5", "grouping": "linear", "weights": "inclusion"}),
+    ("amper-fr", {"faults": {"stuck_cells": 0.02, "missed_matches": 0.1, "false_matches": 0.01, "sense_noise": 0.3}}),
 ]  # fmt: skip
 
 

@@ -54,44 +54,48 @@ def _match(planes, valid, key, care, line):
 
 
 @njit(cache=True)
-def _mismatches(planes, valid, row, key, care):
-    # How many care bits of a row differ from the key, 2 for more than one; 0 also where nothing is stored.
-    at, shift = np.uint64(row >> 6), np.uint64(row & 63)
-    if (valid[at] >> shift) & np.uint64(1) == np.uint64(0):
-        return 0
-    n = 0
+def _match_but_one(planes, valid, key, care, exact, line):
+    # line[:] = the rows that disagree on exactly one care bit; exact[:] those that disagree on none.
+    exact[:] = valid
+    line[:] = np.uint64(0)
     for j in range(planes.shape[0]):
         if (care >> j) & 1:
-            n += ((planes[j, at] ^ _flip(key, j)) >> shift) & np.uint64(1) == np.uint64(0)
-            if n == 2:
-                break
-    return n
+            p, a = planes[j], _flip(key, j)
+            for w in range(line.shape[0]):
+                agrees = p[w] ^ a
+                line[w] = (line[w] & agrees) | (exact[w] & ~agrees)
+                exact[w] &= agrees
 
 
 @njit(cache=True)
-def _misread(planes, valid, key, care, first, events, at, line):
-    # Apply the events of one search: those from events[e][at[e]] below `first` + rows. Each looks at the stored bits
-    # and not at the line, so that their order is of no matter.
-    n_rows = 64 * valid.shape[0]
-    for e in range(3):
-        positions = events[e]
-        while at[e] < positions.shape[0] and positions[at[e]] < first + n_rows:
-            row = positions[at[e]] - first
-            bit = np.uint64(1) << np.uint64(row & 63)
-            at[e] += 1
-            if e == 0:
-                line[row >> 6] &= ~bit
-            else:
-                n = _mismatches(planes, valid, row, key, care)
-                if n == 1 or (n == 2 and e == 1):
-                    line[row >> 6] |= bit
+def _misread(planes, valid, key, care, first, events, at, scratch, line):
+    # Apply the events of one search to its match lines: those from events[e][at[e]] below `first` + rows.
+    end = first + 64 * valid.shape[0]
+    exact, but_one = scratch[0], scratch[1]
+    missed, false, noisy = events
+    exact[:] = line
+    while at[1] < false.shape[0] and false[at[1]] < end:
+        row = false[at[1]] - first
+        line[row >> 6] |= valid[row >> 6] & (np.uint64(1) << np.uint64(row & 63))
+        at[1] += 1
+    if at[2] < noisy.shape[0] and noisy[at[2]] < end:
+        _match_but_one(planes, valid, key, care, exact, but_one)
+    while at[2] < noisy.shape[0] and noisy[at[2]] < end:
+        row = noisy[at[2]] - first
+        line[row >> 6] |= but_one[row >> 6] & (np.uint64(1) << np.uint64(row & 63))
+        at[2] += 1
+    while at[0] < missed.shape[0] and missed[at[0]] < end:
+        row = missed[at[0]] - first
+        line[row >> 6] &= ~(exact[row >> 6] & (np.uint64(1) << np.uint64(row & 63)))
+        at[0] += 1
 
 
 @njit(cache=True)
 def search(planes, valid, key, care, events, line):
     """Fill uint64 `line` with the match lines of one ternary search; see `find_ranges`."""
     _match(planes, valid, key, care, line)
-    _misread(planes, valid, key, care, 0, events, np.zeros(3, np.int64), line)
+    scratch = np.empty((2, line.shape[0]), np.uint64)
+    _misread(planes, valid, key, care, 0, events, np.zeros(3, np.int64), scratch, line)
 
 
 # -- a whole candidate set -----------------------------------------------------------------------------
@@ -177,7 +181,8 @@ def find_ranges(planes, valid, rows, unique, events, matches, ends):
     n_words, top = valid.shape[0], (np.int64(1) << planes.shape[0]) - 1
     faulty = events[0].shape[0] + events[1].shape[0] + events[2].shape[0] > 0
     at = np.zeros(3, np.int64)
-    other = np.empty(n_words, np.uint64)
+    scratch = np.empty((3, n_words), np.uint64)
+    other = scratch[2]
     t = 0
     for i in range(rows.shape[0]):
         lo, hi, is_first = rows[i, 2], rows[i, 3], True
@@ -186,7 +191,7 @@ def find_ranges(planes, valid, rows, unique, events, matches, ends):
             line, care = matches[i] if is_first else other, top & ~((np.int64(1) << k) - 1)
             _match(planes, valid, lo, care, line)
             if faulty:
-                _misread(planes, valid, lo, care, 64 * n_words * t, events, at, line)
+                _misread(planes, valid, lo, care, 64 * n_words * t, events, at, scratch, line)
             if not is_first:
                 matches[i] |= other
             lo += np.int64(1) << k
@@ -279,7 +284,7 @@ def happen(uniforms, log_miss, begin, n_trials, positions):
         The first trial that is not decided yet; `n_trials` or more once all are.
     """
     for i in range(uniforms.shape[0]):
-        begin += np.int64(min(np.log1p(-uniforms[i]) / log_miss, 2.0**62 - 1.0))
+        begin += np.int64(min(np.log(1.0 - uniforms[i]) / log_miss, 2.0**61))
         if begin >= n_trials:
             return i, begin
         positions[i] = begin
