@@ -54,7 +54,8 @@ class TcamFaults:
 
     Not modelled: failures of the valid bits, the priority encoder and the population count; a ternary cell stuck so
     that it matches always or never; errors of the search lines, which would strike all rows at once; faults that
-    lie together in a row, column or array; wear, retention, and dependence on temperature.
+    lie together in a row, column or array; wear, retention, and dependence on temperature. A trace tells how many rows
+    each search found and not which, so that machines refuse to time traces of AMPER-fr with faults.
 
     Raises
     ------

@@ -211,8 +211,11 @@ class Trace:
         Raises
         ------
         ValueError
-            If a parameter is out of range.
+            If a parameter is out of range; or if the trace is of a memory with faults, whose matches do not follow
+            from what was written.
         """
+        if self.header.options.get("faults"):
+            raise ValueError(f"faults must be None where matches are located, got {self.header.options['faults']!r}")
         rows_per_array = whole("rows_per_array", rows_per_array, at_least=1)
         n_banks = whole("n_banks", n_banks, at_least=1)
         if mapping not in ("interleaved", "contiguous"):

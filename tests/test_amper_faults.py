@@ -240,6 +240,19 @@ def test_a_saved_replay_keeps_its_faults(tmp_path):
         loaded.load_state_dict(state)
 
 
+def test_matches_are_not_located_in_a_trace_of_a_faulty_memory():
+    trace = amper.Trace()
+    options = {"faults": {"false_matches": 0.1}}
+    buffer = amper.ReplayBuffer(300, {"x": {}}, sampler="amper-fr", sampler_options=options, seed=0, sink=trace)
+    buffer.add(x=np.arange(300.0), priorities=np.linspace(0.1, 1.0, 300))
+    buffer.sample(8)
+    assert trace.samples["n_csp"].sum() == trace.searches["n_matches"].sum() > 300
+    with pytest.raises(
+        ValueError, match=r"faults must be None where matches are located, got \{'false_matches': 0.1\}"
+    ):
+        trace.match_counts(64, 1)
+
+
 def test_stuck_cells_change_whom_amper_k_finds_nearest():
     codes = np.random.default_rng(0).integers(1, 65_536, 200)
     faulty = filled(codes, "amper-k", faults={"stuck_cells": 0.2})
