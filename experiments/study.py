@@ -108,7 +108,7 @@ def available() -> tuple[str, ...]:
     Examples
     --------
     >>> available()
-    ('amper-grouping', 'amper-law', 'amper-vmax', 'compare-replays', 'latency', 'speedup-report')
+    ('amper-grouping', 'amper-law', 'amper-precision', 'amper-vmax', 'compare-replays', 'latency', 'speedup-report')
     """
     modules = pkgutil.iter_modules(experiments.studies.__path__)
     return tuple(sorted(module.name.replace("_", "-") for module in modules))
