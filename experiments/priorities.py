@@ -11,7 +11,7 @@ from amper import samplers
 from amper.protocols import Float64
 from experiments.divergence import N_SAMPLINGS
 from experiments.live import Snapshot, follow
-from experiments.tasks import TASKS
+from experiments.tasks import TASKS, task
 
 #: Quantile functions of masses, up to a scale.
 DISTRIBUTIONS: Mapping[str, Callable[[Float64], Float64]] = {
@@ -44,17 +44,12 @@ def masses(distribution: str, n: int) -> Float64:
     return scaled
 
 
-def steps_of(source: str, share: float) -> int | None:
-    """Return the environment steps of a share of a task's training; None where the source is a distribution."""
-    return max(int(TASKS[source].n_steps * share), 1) if source in TASKS else None
-
-
 def measured(
     source: str,
     wanted: Mapping[str, tuple[str, Options]],
     *,
     n: int,
-    n_steps: int | None = None,
+    length: float = 1.0,
     seed: int = 0,
     n_samplings: int = N_SAMPLINGS,
     n_scanned: int | None = None,
@@ -70,8 +65,8 @@ def measured(
         Name of your own -> (sampler's registered name, its options).
     n : int
         Transitions stored.
-    n_steps : int, optional
-        Environment steps of a training; the task's by default.
+    length : float
+        Of a training, as a share of the task's own.
     n_samplings, n_scanned : int
         As `Snapshot.measured` takes them.
     """
@@ -80,7 +75,15 @@ def measured(
         return snapshot.measured(n_samplings, n_scanned)
 
     if source in TASKS:
-        run = follow(source, wanted, n_steps=n_steps, capacity=n, seed=seed, measure=measure, progress=progress)
+        run = follow(
+            source,
+            wanted,
+            n_steps=task(source).n_steps_at(length),
+            capacity=n,
+            seed=seed,
+            measure=measure,
+            progress=progress,
+        )
         found: dict[str, dict[str, float]] = run.measured[-1]
         return found
     values = masses(source, n)

@@ -48,7 +48,11 @@ class Task:
     random_return: float
     goal: float
 
-    def evaluations(self) -> dict[str, int]:
+    def n_steps_at(self, length: float) -> int:
+        """Return the environment steps of a run `length` times as long as the task's own."""
+        return max(1, round(self.n_steps * length))
+
+    def evaluations(self) -> dict[str, Any]:
         """Return how often and how long a run is evaluated, as arguments of `rl.train`."""
         return {
             "n_evaluations": self.n_evaluations,

@@ -46,7 +46,7 @@ def law_row(source, **kls):
             (*amper_law.contenders(), *amper_grouping.contenders())}  # fmt: skip
     for key, kl in kls.items():
         laws[key] = {**laws[key], "kl": kl}
-    return {"source": source, "is_live": "-v" in source, "n": 100, "laws": laws}
+    return {"kind": "law", "source": source, "is_live": "-v" in source, "n": 100, "laws": laws}
 
 
 def test_the_law_is_answered_by_the_worst_source():
@@ -67,6 +67,15 @@ def test_the_grouping_is_answered_by_what_none_beats():
     )
     found["laws"][cheaper] = {**found["laws"][cheaper], "csp": 0.2}  # closer, and at another price
     assert f"{amper_grouping.DEFAULT} draws closest" in amper_grouping.answer([found]).text
+
+
+def test_the_grouping_says_what_agents_earned():
+    rows = [law_row("U[0,1]")] + [
+        {"kind": "training", "env": "CartPole-v1", "grouping": grouping, "selected": float(earned)}
+        for grouping, more in (("linear", 0), ("octave", 100), ("tapered", 200))
+        for earned in (100 + more, 110 + more, 120 + more)
+    ]
+    assert "on CartPole-v1 linear 110 [100, 120], octave 210" in amper_grouping.answer(rows).text
 
 
 def test_the_full_scale_is_answered_by_each_rule_at_its_worst():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.statistics import median_interval
 from experiments.study import Answer, Cell, Parameters, Row, Stage, Study, no_stage
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ N_GROUPS: Mapping[str, Sequence[Any]] = {
     "tapered": ((5, 1, 4), (7, 1, 4), (6, 2, 8), (7, 2, 8), (7, 3, 8), (7, 3, 12), (7, 4, 16), (7, 8, 32)),
 }
 DEFAULT, PAPER = "tapered (7, 2, 8) .5", "linear 20 .15"
+TRAINED = ("linear", "octave", "tapered")  # each with its own defaults
 
 
 def contenders() -> dict[str, tuple[str, Mapping[str, Any]]]:
@@ -41,26 +43,51 @@ def contenders() -> dict[str, tuple[str, Mapping[str, Any]]]:
 
 
 def cells(parameters: Parameters) -> list[Cell]:
-    """Return one cell a source of priorities."""
-    shared = {key: parameters[key] for key in ("n", "n_samplings", "share_of_steps")}
-    return [Cell({**shared, "source": source}, parameters["seed"]) for source in parameters["source"]]
+    """Return one cell a source of priorities: all groupings; then a cell a training."""
+    first, n = parameters["seed"], parameters["n"]
+    measured = {"kind": "law", "n": n, **{key: parameters[key] for key in ("n_samplings", "length")}}
+    laws = [Cell({**measured, "source": source}, first) for source in parameters["source"]]
+    trainings = [
+        Cell({"kind": "training", "env": env, "grouping": grouping, "n": n, "length": parameters["length"]}, seed)
+        for env in parameters["env"]
+        for grouping in TRAINED
+        for seed in range(first, first + parameters["seeds"])
+    ]
+    return laws + trainings
 
 
 def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
-    """Measure every grouping on one source of priorities."""
-    from experiments.priorities import measured, steps_of
+    """Measure every grouping on one source of priorities; or train one agent with one grouping."""
+    return (_law if parameters["kind"] == "law" else _training)(parameters, seed, stage)
+
+
+def _law(parameters: Parameters, seed: int, stage: Stage) -> Row:
+    from experiments.priorities import measured
 
     source = parameters["source"]
     laws = measured(
         source,
         contenders(),
         n=parameters["n"],
-        n_steps=steps_of(source, parameters["share_of_steps"]),
+        length=parameters["length"],
         seed=seed,
         n_samplings=parameters["n_samplings"],
         progress=lambda done, of: stage("training an agent", done, of),
     )
-    return {"source": source, "n": parameters["n"], "laws": laws}
+    return {"kind": "law", "source": source, "n": parameters["n"], "laws": laws}
+
+
+def _training(parameters: Parameters, seed: int, stage: Stage) -> Row:
+    from experiments.training import train
+
+    named = {key: parameters[key] for key in ("kind", "env", "grouping")}
+    options = {"grouping": parameters["grouping"]}
+    length, n = parameters["length"], parameters["n"]
+    return {
+        **named,
+        "seed": seed,
+        **train(parameters["env"], "amper-fr", options, capacity=n, length=length, seed=seed, stage=stage),
+    }
 
 
 def summary(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
@@ -99,16 +126,17 @@ def no_larger(found: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str
 
 
 def answer(rows: Sequence[Row]) -> Answer:
-    """Return the frontier, the default and the paper's form, with KL on every source."""
-    found = summary(rows)
+    """Return the frontier, the default and the paper's form, with KL on every source; and what agents earned."""
+    laws = [row for row in rows if row["kind"] == "law"]
+    found = summary(laws)
     table = []
     comparable = no_larger(found)
     best = frontier(comparable)
     for key in sorted({*best, DEFAULT, PAPER}, key=lambda key: found[key]["n_searches"]):
         mine = found[key]
-        kls = tuple(f"{row['laws'][key]['kl']:.2g}" for row in rows)
+        kls = tuple(f"{row['laws'][key]['kl']:.2g}" for row in laws)
         table.append((key, f"{mine['n_searches']:.0f}", f"{mine['csp']:.1%}", *kls, "yes" if key in best else ""))
-    columns = ("groups, lambda'", "searches", "median CSP", *(row["source"] for row in rows), "none better with as few")
+    columns = ("groups, lambda'", "searches", "median CSP", *(row["source"] for row in laws), "none better with as few")
     default, paper = found[DEFAULT], found[PAPER]
     as_cheap = [key for key in comparable if found[key]["n_searches"] <= default["n_searches"] + 0.5]
     least = min(as_cheap, key=lambda key: found[key]["kl"])
@@ -120,15 +148,28 @@ def answer(rows: Sequence[Row]) -> Answer:
         f"draws closest to PER: its worst KL over these priorities is {found[least]['kl']:.2g}; of the default, "
         f"{DEFAULT}, it is {default['kl']:.2g}, of the paper's form, {PAPER}, {paper['kl']:.2g}. At any cost, "
         f"{closest} ({found[closest]['n_searches']:.0f} searches, {found[closest]['csp']:.0%} found) brings it to "
-        f"{found[closest]['kl']:.2g}.",
+        f"{found[closest]['kl']:.2g}.{_earned(rows)}",
     )
+
+
+def _earned(rows: Sequence[Row]) -> str:
+    """Say what agents earned, by environment and grouping, medians over seeds."""
+    said = []
+    for env in dict.fromkeys(row["env"] for row in rows if row["kind"] == "training"):
+        by_grouping = []
+        for grouping in TRAINED:
+            earned = [row["selected"] for row in rows if row.get("env") == env and row.get("grouping") == grouping]
+            median, low, high = median_interval(earned)
+            by_grouping.append(f"{grouping} {median:.0f} [{low:.0f}, {high:.0f}]")
+        said.append(f"on {env} {', '.join(by_grouping)}")
+    return f" Agents trained with each earn, median of selected checkpoints [95%], {'; '.join(said)}." if said else ""
 
 
 def figure(rows: Sequence[Row]) -> Figure:
     """Return the worst KL against searches, and against |CSP|, a point a grouping."""
     from experiments.plots.divergence import grouping_costs
 
-    found = summary(rows)
+    found = summary([row for row in rows if row["kind"] == "law"])
     return grouping_costs(found, frontier(no_larger(found)), {"the default": DEFAULT, "the paper's form": PAPER})
 
 
@@ -139,7 +180,9 @@ _DEFAULT = {
     ],
     "n": 20_000,
     "n_samplings": 20_000,
-    "share_of_steps": 1.0,
+    "length": 1.0,  # of the task's own number of steps
+    "env": ["CartPole-v1", "Acrobot-v1", "LunarLander-v3"],
+    "seeds": 5,
     "seed": 0,
 }  # fmt: skip
 STUDY = Study(
@@ -148,10 +191,10 @@ STUDY = Study(
     settings={
         "tiny": {
             **_DEFAULT, "source": ["lognormal(0,1)", "CartPole-v1"], "n": 1_000, "n_samplings": 200,
-            "share_of_steps": 0.05,
+            "length": 0.05, "env": ["CartPole-v1"], "seeds": 1,
         },
         "default": _DEFAULT,
-        "full": {**_DEFAULT, "n_samplings": 100_000},
+        "full": {**_DEFAULT, "n_samplings": 100_000, "seeds": 20},
     },
     cells=cells,
     run=run,

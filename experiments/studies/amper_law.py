@@ -69,13 +69,13 @@ def name(form: str, axis: str, value: Any) -> str:
 
 def cells(parameters: Parameters) -> list[Cell]:
     """Return one cell a source of priorities."""
-    shared = {key: parameters[key] for key in ("n", "n_samplings", "n_scanned", "share_of_steps")}
+    shared = {key: parameters[key] for key in ("n", "n_samplings", "n_scanned", "length")}
     return [Cell({**shared, "source": source}, parameters["seed"]) for source in parameters["source"]]
 
 
 def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
     """Measure every contender on one source of priorities."""
-    from experiments.priorities import measured, steps_of
+    from experiments.priorities import measured
     from experiments.tasks import TASKS
 
     source = parameters["source"]
@@ -86,7 +86,7 @@ def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
         source,
         {key: wanted[key] for key in distinct.values()},
         n=parameters["n"],
-        n_steps=steps_of(source, parameters["share_of_steps"]),
+        length=parameters["length"],
         seed=seed,
         n_samplings=parameters["n_samplings"],
         n_scanned=parameters["n_scanned"],
@@ -159,7 +159,7 @@ _DEFAULT = {
     "n": 20_000,
     "n_samplings": 20_000,
     "n_scanned": 400,
-    "share_of_steps": 1.0,
+    "length": 1.0,  # of the task's own number of steps
     "seed": 0,
 }  # fmt: skip
 STUDY = Study(
@@ -167,7 +167,7 @@ STUDY = Study(
     question="How far does AMPER draw from what exact prioritized replay would, and what decides it?",
     settings={
         "tiny": {
-            **_DEFAULT, "source": ["lognormal(0,1)", "CartPole-v1"], "n": 1_000, "share_of_steps": 0.05,
+            **_DEFAULT, "source": ["lognormal(0,1)", "CartPole-v1"], "n": 1_000, "length": 0.05,
             "n_samplings": 200, "n_scanned": 50,
         },
         "default": _DEFAULT,

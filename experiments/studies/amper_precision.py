@@ -40,7 +40,7 @@ def sampler_options(knob: str, value: float) -> dict[str, Any]:
 def cells(parameters: Parameters) -> list[Cell]:
     """Return a cell a source of priorities, grouping and seed: all memories; then a cell a training."""
     first = parameters["seed"]
-    share = {"share_of_steps": parameters["share_of_steps"]}
+    share = {"length": parameters["length"]}
     shared = {key: parameters[key] for key in ("width", "rate", "n", "n_samplings")}
     laws = [
         Cell({"kind": "law", "source": source, "grouping": grouping, **shared, **share}, seed)
@@ -70,7 +70,7 @@ def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
 
 def _law(parameters: Parameters, seed: int, stage: Stage) -> Row:
     from experiments.live import follow
-    from experiments.priorities import measured, steps_of
+    from experiments.priorities import measured
     from experiments.tasks import TASKS
 
     source, grouping = parameters["source"], parameters["grouping"]
@@ -84,7 +84,7 @@ def _law(parameters: Parameters, seed: int, stage: Stage) -> Row:
         run = follow(
             source,
             {name: made for name, made in wanted.items() if name not in faulty},
-            n_steps=steps_of(source, parameters["share_of_steps"]),
+            n_steps=TASKS[source].n_steps_at(parameters["length"]),
             capacity=parameters["n"],
             seed=seed,
             measure=lambda snapshot: _with_faulty(snapshot, faulty, seed).measured(parameters["n_samplings"]),
@@ -128,35 +128,14 @@ def _with_faulty(snapshot: Snapshot, faulty: Mapping[str, Made], seed: int) -> S
 
 
 def _training(parameters: Parameters, seed: int, stage: Stage) -> Row:
-    import rl
-    from experiments.priorities import steps_of
-    from experiments.tasks import task
+    from experiments.training import train
 
     env, knob, value = parameters["env"], parameters["knob"], parameters["value"]
-    result = rl.train(
-        env,
-        replay={
-            "sampler": "amper-fr",
-            "capacity": parameters["n"],
-            "sampler_options": sampler_options(knob, value),
-        },
-        n_steps=steps_of(env, parameters["share_of_steps"]) or 0,
-        seed=seed,
-        agent_options=task(env).agent_options,
-        progress=lambda done, of: stage("training", done, of),
-    )
-    curve = [[entry.step, entry.mean] for entry in result.curve]
-    return {
-        "kind": "training",
-        "env": env,
-        "knob": knob,
-        "value": value,
-        "seed": seed,
-        "selected": result.evaluation.mean,
-        "last_iterate": result.last_evaluation.mean,
-        "mean_return": float(np.mean([mean for _, mean in curve])),
-        "curve": curve,
-    }
+    length, n = parameters["length"], parameters["n"]
+    options = sampler_options(knob, value)
+    found = train(env, "amper-fr", options, capacity=n, length=length, seed=seed, stage=stage)
+    mean = float(np.mean([mean for _, mean in found["curve"]]))
+    return {"kind": "training", "env": env, "knob": knob, "value": value, "seed": seed, "mean_return": mean, **found}
 
 
 # -- reading the rows ------------------------------------------------------------------------------------
@@ -332,7 +311,7 @@ _DEFAULT = {
     "trained_rate": [1e-3, 1e-2, 1e-1],
     "seeds": 5,
     "n": 20_000,
-    "share_of_steps": 1.0,
+    "length": 1.0,  # of the task's own number of steps
     "seed": 0,
 }
 STUDY = Study(
@@ -342,7 +321,7 @@ STUDY = Study(
         "tiny": {
             **_DEFAULT, "source": ["U[0,1]", "CartPole-v1"], "width": [4, 8, 16], "rate": [1e-3, 1e-1],
             "n_samplings": 200, "env": ["CartPole-v1"], "trained_width": [4, 16], "trained_rate": [1e-1],
-            "seeds": 1, "n": 1_000, "share_of_steps": 0.03,
+            "seeds": 1, "n": 1_000, "length": 0.03,
         },
         "default": _DEFAULT,
         "full": {

@@ -18,7 +18,7 @@ N_SNAPSHOTS = 10  # over a training; its later half is what the table gives
 
 def cells(parameters: Parameters) -> list[Cell]:
     """Return one cell a training: environment, rule, grouping, seed; and exact prioritized replay beside them."""
-    shared = {key: parameters[key] for key in ("capacity", "n_samplings", "share_of_steps")}
+    shared = {key: parameters[key] for key in ("capacity", "n_samplings", "length")}
     seeds = range(parameters["seed"], parameters["seed"] + parameters["seeds"])
     choices = [{"sampler": "per", "grouping": "", "v_max": ""}] + [
         {"sampler": "amper-fr", "grouping": grouping, "v_max": v_max}
@@ -36,7 +36,7 @@ def cells(parameters: Parameters) -> list[Cell]:
 def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
     """Train one agent; look at its own replay as it goes."""
     from experiments.live import follow
-    from experiments.priorities import steps_of
+    from experiments.tasks import task
 
     sampler, env = parameters["sampler"], parameters["env"]
     options = {} if sampler == "per" else {key: parameters[key] for key in ("grouping", "v_max")}
@@ -48,7 +48,7 @@ def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
     run = follow(
         env,
         {"own": (sampler, options)},
-        n_steps=steps_of(env, parameters["share_of_steps"]),
+        n_steps=task(env).n_steps_at(parameters["length"]),
         capacity=parameters["capacity"],
         seed=seed,
         n_snapshots=N_SNAPSHOTS,
@@ -142,7 +142,7 @@ _DEFAULT = {
     "v_max": ["running", "decay100000", "decay10000", "q99.9", "q99"],
     "capacity": 20_000,
     "n_samplings": 8_000,
-    "share_of_steps": 1.0,
+    "length": 1.0,  # of the task's own number of steps
     "seeds": 2,
     "seed": 0,
 }
@@ -152,7 +152,7 @@ STUDY = Study(
     settings={
         "tiny": {
             **_DEFAULT, "env": ["CartPole-v1"], "v_max": ["running", "decay10000"], "capacity": 1_000,
-            "n_samplings": 200, "share_of_steps": 0.03, "seeds": 1,
+            "n_samplings": 200, "length": 0.03, "seeds": 1,
         },
         "default": _DEFAULT,
         "full": {**_DEFAULT, "seeds": 10},
