@@ -55,9 +55,10 @@ class AmperSampler:
         Full scale of the groups: the largest code written; that, halved in every N updated codes; or the XX %
         quantile of the updated codes; then rounded up by `candidates.aligned_full_scale`. See `fullscale`.
     weights : {"per", "csp", "none", "inclusion"}
-        Probability that importance weights use: code / sum, multiplicity / |CSP|, a constant, or E[multiplicity] /
-        |CSP|, by which weighted means are unbiased: see `inclusion`. That one is AMPER-fr's, for at most 16 bits; its
-        table is computed anew, in some 2 ms, whenever F changes. Of a TCAM with faults it is nominal.
+        Probability that importance weights use: code / sum; multiplicity / |CSP|, which varies little within a batch
+        and corrects little; a constant; or E[multiplicity] / |CSP|, by which weighted means are unbiased: see
+        `inclusion`. That one is AMPER-fr's, for at most 16 bits; its table is computed anew, in some 2 ms, whenever F
+        changes. Of a TCAM with faults it is nominal.
     unique : bool
         Let a slot found for two groups stand in the candidate set once.
     urng : {"numpy", "lfsr"}

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import amper
-from experiments import cli
+from experiments import cli, study
 
 
 def run(capsys, *arguments):
@@ -153,7 +153,7 @@ def test_tech_prints_every_number_with_its_source(capsys):
         (["train", "--env", "NoSuchEnv-v0", "--steps", "10"], "NoSuchEnv"),
         (
             ["run", "nonsense"],
-            "study must be one of compare-replays, latency, speedup-report, got 'nonsense'",
+            f"study must be one of {', '.join(study.available())}, got 'nonsense'",
         ),
         (["run", "latency", "--setting", "huge"], "setting must be one of tiny, default, full, got 'huge'"),
         (["run", "latency", "--set", "colour=red"], "parameters of latency must be among"),
