@@ -15,6 +15,8 @@ __all__ = ["Figure"]
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, YELLOW, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#C9B700", "#7F7F7F",
 )  # fmt: skip
+#: What a replay is drawn in, whatever else is in the figure.
+OF_REPLAY = {"uniform": GREY, "per": "black", "amper-k": YELLOW, "amper-fr": BLUE, "amper-fr-linear": GREEN}
 COLOURS = (BLUE, SKY, GREEN, YELLOW, ORANGE, RED, PURPLE, GREY)
 STYLE: dict[Any, Any] = {
     "font.size": 9.5,

@@ -9,17 +9,16 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from experiments.plots.base import BLUE, GREEN, GREY, PURPLE, STYLE, YELLOW
+from experiments.plots.base import OF_REPLAY, PURPLE, STYLE
 
 
 def law_figure(laws: Sequence[Mapping[str, Any]]) -> Figure:
     """Return the chance of a transition against its mass: PER is the diagonal."""
-    colours = {"uniform": GREY, "per": "black", "amper-k": YELLOW, "amper-fr": BLUE, "amper-fr-linear": GREEN}
     with rc_context(STYLE):
         figure = Figure(figsize=(8.2, 4.4), layout="constrained")
         axes = figure.subplots()
         for law in laws:
-            name, colour = law["sampler"], colours.get(law["sampler"], PURPLE)
+            name, colour = law["sampler"], OF_REPLAY.get(law["sampler"], PURPLE)
             label = f"{name} (the target)" if name == "per" else f"{name}, KL to PER {law['divergence']:.3g}"
             style = "--" if name == "per" else "-"
             axes.plot(law["mass"], law["probability"], style, color=colour, lw=1.6, label=label)
