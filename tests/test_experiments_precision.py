@@ -35,7 +35,7 @@ def test_the_study_runs_draws_and_resumes(capsys, tmp_path):
 def test_one_cell_is_one_training_of_one_memory():
     parameters = precision.STUDY.parameters("default")
     trainings = [cell for cell in precision.cells(parameters) if cell.parameters["kind"] == "training"]
-    n_memories = len(parameters["trained_width"]) + len(precision.FAULTS) * len(parameters["trained_rate"])
+    n_memories = len(parameters["trained_width"]) + len(precision.FAULTS) * len(parameters["trained_rate"]) + 1
     assert len(trainings) == len(parameters["env"]) * n_memories * parameters["seeds"]
     changed = precision.STUDY.parameters("default", {"trained_width": [4]})
     assert any(
@@ -60,7 +60,8 @@ def test_faulty_memories_hold_what_they_would_had_they_followed_the_run():
 
 def law_row(source, grouping, kls):
     laws = [{"knob": knob, "value": value, "kl": kl, "csp": 0.1} for (knob, value), kl in kls.items()]
-    return {"kind": "law", "source": source, "grouping": grouping, "seed": 0, "uniform": 0.4, "laws": laws}
+    laws.append({"knob": "uniform", "value": 0, "kl": 0.4, "csp": None})
+    return {"kind": "law", "source": source, "grouping": grouping, "seed": 0, "laws": laws}
 
 
 def training_rows(env, knob, value, returns):
@@ -84,6 +85,7 @@ TRAININGS = [
     *training_rows("CartPole-v1", "width", 8, [280, 310, 320, 330, 350]),
     *training_rows("CartPole-v1", "width", 4, [100, 110, 120, 130, 140]),
     *training_rows("CartPole-v1", "false_matches", 1e-3, [200, 210, 220, 230, 240]),
+    *training_rows("CartPole-v1", "uniform", 0, [305, 311, 324, 331, 341]),
 ]
 
 
@@ -95,21 +97,18 @@ def test_the_answer_is_up_to_where_the_worst_source_stays_close():
     assert "16 bits, false matches none." in found.text
     assert "uniform sampling's is 0.4 or more" in found.text
     assert "Agents" not in found.text
-    assert [line[0] for line in found.rows] == [
-        "4 bits",
-        "8 bits",
-        "16 bits",
-        "false matches 1e-4",
-        "false matches 1e-3",
-    ]
+    memories = [line[0] for line in found.rows]
+    assert memories == ["4 bits", "8 bits", "16 bits", "false matches 1e-4", "false matches 1e-3", "uniform sampling"]
     assert found.rows[1] == ("8 bits", "0.002 / 0.5", "0.019 / ")
 
 
 def test_the_answer_names_what_costs_return():
     text = precision.answer([*LAWS, *TRAININGS]).text
     assert "on CartPole-v1 up to 8 bits, false matches none (mean of the evaluations" in text
-    assert "test at 0.01, 3 of them)" in text
+    assert "test at 0.01, 4 of them). Uniform sampling earns no less on CartPole-v1." in text
     assert "KL" not in precision.answer(TRAININGS).text
+    few = [row for row in TRAININGS if row["seed"] < 4]
+    assert precision.answer(few).text == "What agents earn can only be told apart from 5 seeds on, here are 4."
 
 
 @pytest.mark.parametrize("rows", [LAWS, TRAININGS, [*LAWS, *TRAININGS]])

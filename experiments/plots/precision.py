@@ -28,8 +28,8 @@ _WORDS = {
 def precision_figure(
     knobs: Sequence[str],
     sound: Memory,
+    uniform: Memory,
     kls: Mapping[tuple[str, str], Mapping[Memory, float]],
-    uniform: Mapping[str, float],
     earned: Mapping[str, Mapping[Memory, Sequence[float]]],
 ) -> Figure:
     """Return a row of panels of KL, and one of returns an environment.
@@ -40,10 +40,10 @@ def precision_figure(
         What is turned; a column each, where any memory is known.
     sound : Memory
         (knob, value) of the memory that nothing is wrong with; drawn at rate 0.
+    uniform : Memory
+        That of uniform sampling; drawn as a line.
     kls : mapping
         (source of priorities, grouping) -> KL to PER by memory.
-    uniform : mapping
-        Source -> KL of uniform sampling.
     earned : mapping
         Environment -> returns of the trainings by memory.
     """
@@ -57,9 +57,9 @@ def precision_figure(
             column = [row[i] for row in grid]
             places = _places(knob, sound, sorted(value for name, value in known if name == knob))
             if kls:
-                _kl_panel(column[0], places, kls, uniform)
+                _kl_panel(column[0], places, uniform, kls)
             for axes, (env, found) in zip(column[bool(kls) :], earned.items(), strict=True):
-                _return_panel(axes, places, found, sound, line_of(env, 0)["color"])
+                _return_panel(axes, places, found, (sound, uniform), line_of(env, 0)["color"])
             column[0].set_title(_WORDS[knob][0], loc="left", fontweight="bold")
             column[-1].set_xlabel(_WORDS[knob][1])
             _x_axis(column[-1], knob, places)
@@ -105,8 +105,8 @@ def _exponent(rate: float) -> float:
 def _kl_panel(
     axes: Axes,
     places: Mapping[Memory, float],
+    uniform: Memory,
     kls: Mapping[tuple[str, str], Mapping[Memory, float]],
-    uniform: Mapping[str, float],
 ) -> None:
     sources = list(dict.fromkeys(source for source, _ in kls))
     for (source, grouping), found in kls.items():
@@ -115,14 +115,21 @@ def _kl_panel(
             style |= {"ls": "--", "lw": 1.0, "marker": "", "zorder": 2}
         mine = [memory for memory in places if memory in found]
         axes.plot([places[m] for m in mine], [max(found[m], LOWEST) for m in mine], **style)
-    for source, kl in uniform.items():
-        axes.axhline(kl, color=line_of(source, 0)["color"], lw=0.9, ls=":", zorder=1)
+        if uniform in found:
+            axes.axhline(found[uniform], color=style["color"], lw=1.0, ls=":", zorder=1)
     kl_axis(axes)
 
 
 def _return_panel(
-    axes: Axes, places: Mapping[Memory, float], found: Mapping[Memory, Sequence[float]], sound: Memory, colour: str
+    axes: Axes,
+    places: Mapping[Memory, float],
+    found: Mapping[Memory, Sequence[float]],
+    references: tuple[Memory, Memory],
+    colour: str,
 ) -> None:
+    sound, uniform = references
+    if uniform in found:
+        axes.axhline(median_interval(found[uniform])[0], color=colour, lw=1.0, ls=":", zorder=1)
     if sound in found:
         _, low, high = median_interval(found[sound])
         axes.axhspan(low, high, color=GREY, alpha=0.22, lw=0, zorder=0)
@@ -143,8 +150,8 @@ def _legend(
         handles += [
             Line2D([], [], color="black", lw=1.6, label="tapered groups (default)"),
             Line2D([], [], color="black", lw=1.0, ls="--", label="20 linear groups"),
-            Line2D([], [], color="black", lw=0.9, ls=":", label="uniform sampling"),
         ]
+    handles.append(Line2D([], [], color="black", lw=1.0, ls=":", label="uniform sampling"))
     if earned:
         handles += [
             Line2D([], [], color="black", marker="o", ms=4.5, lw=1.6, label="return: median of seeds [95%]"),

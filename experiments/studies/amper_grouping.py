@@ -179,7 +179,7 @@ _DEFAULT = {
         "CartPole-v1", "Acrobot-v1", "LunarLander-v3",
     ],
     "n": 20_000,
-    "n_samplings": 20_000,
+    "n_samplings": 10_000,
     "length": 1.0,  # of the task's own number of steps
     "env": ["CartPole-v1", "Acrobot-v1", "LunarLander-v3"],
     "seeds": 5,

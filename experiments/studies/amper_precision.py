@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 WIDTH = "width"
 KNOBS = (WIDTH, *FAULTS)
 SOUND = (WIDTH, 16)  # 16 bits and no faults: what every other memory is held against
+UNIFORM = ("uniform", 0)  # no memory at all: uniform sampling
 KL_LIMIT = 0.02
 LEVEL = 0.01  # of the test of returns
 GROUPINGS = ("tapered", "linear")  # the default, and the paper's form
@@ -26,15 +28,17 @@ Memory = tuple[str, float]  # a knob, and where it stands
 Made = tuple[str, Mapping[str, Any]]  # a sampler's name and options
 
 
-def sampler_options(knob: str, value: float) -> dict[str, Any]:
-    """Return the options of `amper-fr` on a memory with one thing changed.
+def made_of(knob: str, value: float) -> Made:
+    """Return the sampler of a memory with one thing changed.
 
     Examples
     --------
-    >>> sampler_options("width", 8), sampler_options("sense_noise", 0.01)
-    ({'bits': 8}, {'faults': {'sense_noise': 0.01}})
+    >>> made_of("width", 8), made_of("sense_noise", 0.01)
+    (('amper-fr', {'bits': 8}), ('amper-fr', {'faults': {'sense_noise': 0.01}}))
     """
-    return {"bits": int(value)} if knob == WIDTH else {"faults": {knob: float(value)}}
+    if knob == UNIFORM[0]:
+        return "uniform", {}
+    return "amper-fr", {"bits": int(value)} if knob == WIDTH else {"faults": {knob: float(value)}}
 
 
 def cells(parameters: Parameters) -> list[Cell]:
@@ -58,9 +62,9 @@ def cells(parameters: Parameters) -> list[Cell]:
 
 
 def _memories(widths: Sequence[int], rates: Sequence[float]) -> list[Memory]:
-    """Return every memory, the sound one first."""
+    """Return every memory, the sound one first; and none."""
     narrow = [(WIDTH, width) for width in widths if (WIDTH, width) != SOUND]
-    return [SOUND, *narrow, *((fault, rate) for fault in FAULTS for rate in rates)]
+    return [SOUND, *narrow, *((fault, rate) for fault in FAULTS for rate in rates), UNIFORM]
 
 
 def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
@@ -75,10 +79,10 @@ def _law(parameters: Parameters, seed: int, stage: Stage) -> Row:
 
     source, grouping = parameters["source"], parameters["grouping"]
     memories = _memories(parameters["width"], parameters["rate"])
-    wanted: dict[str, Made] = {
-        words_of(*memory): ("amper-fr", {"grouping": grouping, **sampler_options(*memory)}) for memory in memories
-    }
-    wanted["uniform"] = ("uniform", {})
+    wanted: dict[str, Made] = {}
+    for memory in memories:
+        name, options = made_of(*memory)
+        wanted[words_of(*memory)] = (name, options if memory == UNIFORM else {"grouping": grouping, **options})
     if source in TASKS:
         faulty = {name: made for name, made in wanted.items() if "faults" in made[1]}
         run = follow(
@@ -94,17 +98,10 @@ def _law(parameters: Parameters, seed: int, stage: Stage) -> Row:
     else:
         found = measured(source, wanted, n=parameters["n"], seed=seed, n_samplings=parameters["n_samplings"])
     laws = [
-        {"knob": knob, "value": value, **{key: found[words_of(knob, value)][key] for key in ("kl", "csp")}}
+        {"knob": knob, "value": value, **{key: found[words_of(knob, value)].get(key) for key in ("kl", "csp")}}
         for knob, value in memories
     ]
-    return {
-        "kind": "law",
-        "source": source,
-        "grouping": grouping,
-        "seed": seed,
-        "uniform": found["uniform"]["kl"],
-        "laws": laws,
-    }
+    return {"kind": "law", "source": source, "grouping": grouping, "seed": seed, "laws": laws}
 
 
 def _with_faulty(snapshot: Snapshot, faulty: Mapping[str, Made], seed: int) -> Snapshot:
@@ -132,8 +129,8 @@ def _training(parameters: Parameters, seed: int, stage: Stage) -> Row:
 
     env, knob, value = parameters["env"], parameters["knob"], parameters["value"]
     length, n = parameters["length"], parameters["n"]
-    options = sampler_options(knob, value)
-    found = train(env, "amper-fr", options, capacity=n, length=length, seed=seed, stage=stage)
+    sampler, options = made_of(knob, value)
+    found = train(env, sampler, options, capacity=n, length=length, seed=seed, stage=stage)
     mean = float(np.mean([mean for _, mean in found["curve"]]))
     return {"kind": "training", "env": env, "knob": knob, "value": value, "seed": seed, "mean_return": mean, **found}
 
@@ -155,6 +152,16 @@ def returns(rows: Sequence[Row], env: str, measure: str = "mean_return") -> dict
         if row["kind"] == "training" and row["env"] == env:
             found.setdefault((row["knob"], row["value"]), []).append(row[measure])
     return found
+
+
+def _all_divergences(rows: Sequence[Row]) -> dict[tuple[str, str], dict[Memory, float]]:
+    laws = dict.fromkeys((row["source"], row["grouping"]) for row in rows if row["kind"] == "law")
+    return {key: divergences(rows, *key) for key in laws}
+
+
+def _all_returns(rows: Sequence[Row]) -> dict[str, dict[Memory, list[float]]]:
+    envs = dict.fromkeys(row["env"] for row in rows if row["kind"] == "training")
+    return {env: returns(rows, env) for env in envs}
 
 
 def are_less(values: Sequence[float], reference: Sequence[float]) -> bool:
@@ -194,36 +201,44 @@ def words_of(knob: str, value: float | None) -> str:
     >>> words_of("width", 8), words_of("stuck_cells", 0.001), words_of("sense_noise", None)
     ('8 bits', 'stuck cells 1e-3', 'sense noise none')
     """
+    if knob == UNIFORM[0]:
+        return "uniform sampling"
     if knob == WIDTH:
         return "none" if value is None else f"{value:g} bits"
     return f"{knob.replace('_', ' ')} {'none' if value is None else rate_words(value)}"
 
 
 def rate_words(rate: float) -> str:
-    """Return a rate in digits and a power of ten."""
-    return f"{rate:.0e}".replace("e-0", "e-").replace("e+00", "")
+    """Return a rate in digits and a power of ten.
+
+    Examples
+    --------
+    >>> rate_words(0.00001), rate_words(0.025)
+    ('1e-5', '2.5e-2')
+    """
+    digits, power = f"{rate:e}".split("e")
+    return f"{float(digits):g}e{int(power)}"
 
 
 def answer(rows: Sequence[Row]) -> Answer:
     """Return KL by source and returns by environment, a line a memory; and up to where both are as good."""
-    sources = list(dict.fromkeys(row["source"] for row in rows if row["kind"] == "law"))
-    envs = list(dict.fromkeys(row["env"] for row in rows if row["kind"] == "training"))
-    kls = {(source, form): divergences(rows, source, form) for source in sources for form in GROUPINGS}
-    earned = {env: returns(rows, env) for env in envs}
+    kls, earned = _all_divergences(rows), _all_returns(rows)
+    sources, envs = list(dict.fromkeys(source for source, _ in kls)), list(earned)
     selected = {env: returns(rows, env, "selected") for env in envs}
     known = {memory for found in kls.values() for memory in found}
     known |= {memory for by_memory in earned.values() for memory in by_memory}
     table = []
-    for memory in sorted(known, key=lambda m: (KNOBS.index(m[0]), m[1])):
+    order = (*KNOBS, UNIFORM[0])
+    for memory in sorted(known, key=lambda m: (order.index(m[0]), m[1])):
         line: list[str] = [words_of(*memory)]
         for source in sources:
-            line.append(" / ".join(_number(kls[source, form].get(memory)) for form in GROUPINGS))
+            line.append(" / ".join(_number(kls.get((source, form), {}).get(memory)) for form in GROUPINGS))
         for env in envs:
             line += [_interval(earned[env].get(memory)), _interval(selected[env].get(memory), short=True)]
         table.append(tuple(line))
     columns = ("memory", *(f"KL, {source}" for source in sources))
     columns += tuple(name for env in envs for name in (f"{env}, mean return [95%]", "selected"))
-    return Answer(columns, tuple(table), " ".join([_law_words(rows, kls), *_training_words(earned)]).strip())
+    return Answer(columns, tuple(table), " ".join([_law_words(kls), *_training_words(earned)]).strip())
 
 
 def _number(value: float | None) -> str:
@@ -243,11 +258,11 @@ def _bounds(knobs: Sequence[str], holds: Callable[[str], Mapping[float, bool]]) 
     return ", ".join(words_of(knob, bound(knob, held)) for knob, held in found if held)
 
 
-def _law_words(rows: Sequence[Row], kls: Mapping[tuple[str, str], Mapping[Memory, float]]) -> str:
+def _law_words(kls: Mapping[tuple[str, str], Mapping[Memory, float]]) -> str:
     if not kls:
         return ""
     said = []
-    for form in GROUPINGS:
+    for form in (form for form in GROUPINGS if any(grouping == form for _, grouping in kls)):
         worst: dict[Memory, float] = {}
         for (_, grouping), found in kls.items():
             if grouping == form:
@@ -261,7 +276,7 @@ def _law_words(rows: Sequence[Row], kls: Mapping[tuple[str, str], Mapping[Memory
             f"With {form} groups it is {worst[SOUND]:.2g} on a sound memory of 16 bits, and at most {limit:.2g} up to "
             f"{_bounds(KNOBS, holds)}."
         )
-    uniform = min(row["uniform"] for row in rows if row["kind"] == "law")
+    uniform = min(found[UNIFORM] for found in kls.values())
     return (
         f"KL to PER is the worst of all sources, in the table tapered / linear groups; uniform sampling's is "
         f"{uniform:.2g} or more. {' '.join(said)}"
@@ -271,17 +286,24 @@ def _law_words(rows: Sequence[Row], kls: Mapping[tuple[str, str], Mapping[Memory
 def _training_words(earned: Mapping[str, Mapping[Memory, Sequence[float]]]) -> list[str]:
     if not earned:
         return []
+    n_seeds = min(len(values) for found in earned.values() for values in found.values())
+    if 1 / math.comb(2 * n_seeds, n_seeds) >= LEVEL:
+        return [f"What agents earn can only be told apart from 5 seeds on, here are {n_seeds}."]
     n_tests = sum(len(found) - 1 for found in earned.values())
-    said = []
+    said, without = [], []
     for env, found in earned.items():
 
         def holds(knob: str, found: Mapping[Memory, Sequence[float]] = found) -> dict[float, bool]:
             return {v: not are_less(x, found[SOUND]) for (name, v), x in found.items() if name == knob}
 
         said.append(f"on {env} up to {_bounds(KNOBS, holds)}")
+        if UNIFORM in found:
+            less = "less" if are_less(found[UNIFORM], found[SOUND]) else "no less"
+            without.append(f"{less} on {env}")
+    uniform = f" Uniform sampling earns {', '.join(without)}." if without else ""
     return [
         f"Agents earn no less than on a sound memory of 16 bits {'; '.join(said)} (mean of the evaluations during "
-        f"training; one-sided Mann-Whitney test at {LEVEL:g}, {n_tests} of them)."
+        f"training; one-sided Mann-Whitney test at {LEVEL:g}, {n_tests} of them).{uniform}"
     ]
 
 
@@ -289,15 +311,7 @@ def figure(rows: Sequence[Row]) -> Figure:
     """Return KL and returns against width and each fault's rate."""
     from experiments.plots.precision import precision_figure
 
-    laws = [row for row in rows if row["kind"] == "law"]
-    envs = list(dict.fromkeys(row["env"] for row in rows if row["kind"] == "training"))
-    return precision_figure(
-        KNOBS,
-        SOUND,
-        {key: divergences(rows, *key) for key in dict.fromkeys((row["source"], row["grouping"]) for row in laws)},
-        {row["source"]: row["uniform"] for row in laws},
-        {env: returns(rows, env) for env in envs},
-    )
+    return precision_figure(KNOBS, SOUND, UNIFORM, _all_divergences(rows), _all_returns(rows))
 
 
 _DEFAULT = {
@@ -305,7 +319,7 @@ _DEFAULT = {
     "width": [4, 5, 6, 8, 10, 12, 16, 24, 32],
     "rate": [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1],
     "n_samplings": 4_000,
-    "law_seeds": 1,
+    "law_seeds": 2,
     "env": ["CartPole-v1", "Acrobot-v1"],
     "trained_width": [4, 6, 8, 12, 16],
     "trained_rate": [1e-3, 1e-2, 1e-1],
@@ -320,8 +334,8 @@ STUDY = Study(
     settings={
         "tiny": {
             **_DEFAULT, "source": ["U[0,1]", "CartPole-v1"], "width": [4, 8, 16], "rate": [1e-3, 1e-1],
-            "n_samplings": 200, "env": ["CartPole-v1"], "trained_width": [4, 16], "trained_rate": [1e-1],
-            "seeds": 1, "n": 1_000, "length": 0.03,
+            "n_samplings": 200, "law_seeds": 1, "env": ["CartPole-v1"], "trained_width": [4, 16],
+            "trained_rate": [1e-1], "seeds": 1, "n": 1_000, "length": 0.03,
         },
         "default": _DEFAULT,
         "full": {
