@@ -1,7 +1,8 @@
 """What runs of several replays say of each other: every replay against exact prioritized replay (PER).
 
 Returns are those of selected checkpoints. A difference is read against PER's range, its interquartile mean (IQM) less
-what a random policy earns: an AMPER is as good as PER where the interval of its difference lies above -10% of that.
+what a random policy earns, taken as known: an AMPER is as good as PER where the interval of its difference lies above
+-10% of that.
 Over tasks and capacities together, returns are normalised: 0 is the random policy's, 1 the task's goal.
 """
 
