@@ -173,11 +173,33 @@ def _nearest(words: Int64, valid: Int64, key: int, n: int, distance: Distance) -
     n = min(n, len(valid))
     if n == 0:
         return valid[:0]
-    far = np.abs(words[valid] - key) if distance == "value" else np.bitwise_count(words[valid] ^ key)
-    reach = np.partition(far, n - 1)[n - 1]
+    if distance == "value":
+        far = np.abs(words[valid] - key)
+        reach = np.partition(far, n - 1)[n - 1]
+    else:
+        far = np.bitwise_count(words[valid] ^ key)
+        reach = np.searchsorted(np.cumsum(np.bincount(far)), n)
     near, far = valid[far <= reach], far[far <= reach]
     nearest: Int64 = near[np.argsort(far, kind="stable")[:n]]
     return nearest
+
+
+def _nearest_sorted(rows: Int64, words: Int64, key: int, n: int) -> Int64:
+    """Return what `_nearest` does by value, of rows and their words in ascending order of the words."""
+    n = min(n, len(rows))
+    if n == 0:
+        return rows[:0]
+    first, last = 0, len(rows) - n  # where those n begin: bisect for the first window that is no better moved up
+    while first < last:
+        middle = (first + last) // 2
+        if key - words[middle] > words[middle + n] - key:
+            first = middle + 1
+        else:
+            last = middle
+    reach = max(key - words[first], words[first + n - 1] - key)
+    begin, end = np.searchsorted(words, key - reach, "left"), np.searchsorted(words, key + reach, "right")
+    near, far = rows[begin:end], np.abs(words[begin:end] - key)
+    return near[np.lexsort((near, far))[:n]]
 
 
 class TcamSearch:
@@ -262,15 +284,21 @@ class TcamSearch:
         """Count each group and find its nearest codes; return (searches written to `rows`, |CSP|)."""
         n_rows, found = 0, []
         words, valid = self.tcam.words(), self.tcam.valid
+        if self._distance == "value":
+            valid = valid[np.argsort(words[valid], kind="stable")]
+            ordered = words[valid]
+        counts = queries.copy()
+        self.find_ranges(counts)
         top = (1 << self.tcam.bits) - 1
-        for query in queries:
+        for query in counts:
             key = int(query[1])
-            count = len(self.tcam.rows(self.tcam.search_range(int(query[2]), int(query[3]))))
             rows[n_rows] = query
-            rows[n_rows, 6] = count
             n_rows += 1
-            n_neighbours = int(min(np.floor(lam * key / full * count + 0.5), self.n_valid))
-            found.append(_nearest(words, valid, key, n_neighbours, self._distance))
+            n_neighbours = int(min(np.floor(lam * key / full * query[6] + 0.5), self.n_valid))
+            if self._distance == "value":
+                found.append(_nearest_sorted(valid, ordered, key, n_neighbours))
+            else:
+                found.append(_nearest(words, valid, key, n_neighbours, "hamming"))
             if n_neighbours:
                 far = int(np.max(np.abs(words[found[-1]] - key)))
                 rows[n_rows] = query
