@@ -108,7 +108,7 @@ def test_the_answer_names_what_costs_return():
     assert "test at 0.01, 4 of them). Uniform sampling earns no less on CartPole-v1." in text
     assert "KL" not in precision.answer(TRAININGS).text
     few = [row for row in TRAININGS if row["seed"] < 4]
-    assert precision.answer(few).text == "What agents earn can only be told apart from 5 seeds on, here are 4."
+    assert precision.answer(few).text == "To tell what agents earn apart takes 5 seeds; fewest here: 4."
 
 
 @pytest.mark.parametrize("rows", [LAWS, TRAININGS, [*LAWS, *TRAININGS]])

@@ -118,6 +118,7 @@ def _kl_panel(
         if uniform in found:
             axes.axhline(found[uniform], color=style["color"], lw=1.0, ls=":", zorder=1)
     kl_axis(axes)
+    axes.minorticks_off()
 
 
 def _return_panel(

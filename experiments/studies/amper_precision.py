@@ -288,7 +288,7 @@ def _training_words(earned: Mapping[str, Mapping[Memory, Sequence[float]]]) -> l
         return []
     n_seeds = min(len(values) for found in earned.values() for values in found.values())
     if 1 / math.comb(2 * n_seeds, n_seeds) >= LEVEL:
-        return [f"What agents earn can only be told apart from 5 seeds on, here are {n_seeds}."]
+        return [f"To tell what agents earn apart takes 5 seeds; fewest here: {n_seeds}."]
     n_tests = sum(len(found) - 1 for found in earned.values())
     said, without = [], []
     for env, found in earned.items():
