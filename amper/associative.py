@@ -11,16 +11,15 @@ import numpy as np
 from amper import urng as uniform_sources
 from amper._kernels.sample import gather, group_queries, range_queries, sample_ranges
 from amper._kernels.update import update_index
-from amper.candidates import MATCHES, CandidateSearch, aligned_full_scale, make_groups
+from amper.candidates import MATCHES, CandidateSearch, aligned_full_scale
 from amper.faults import from_option
-from amper.fixedpoint import FullScale, PriorityFormat, halve
+from amper.fixedpoint import PriorityFormat, halve
 from amper.fullscale import make_rule
-from amper.inclusion import LARGEST_TOP, expected_multiplicity
-from amper.index import COUNTED_BITS, CodeIndex
+from amper.inclusion import expected_multiplicity
+from amper.index import CodeIndex
+from amper.options import AmperOptions
 from amper.protocols import Array, Draw, Float64, Int64, UInt32, UpdateKernel, UpdateResult
-from amper.tcam import TcamSearch
-
-WEIGHTS = ("per", "csp", "none", "inclusion")
+from amper.tcam_search import TcamSearch
 
 
 class AmperSampler:
@@ -32,44 +31,8 @@ class AmperSampler:
         Slots.
     seed : numpy.random.SeedSequence
         Of the representatives and draws.
-    variant : {"fr", "k"}
-        Fixed radius around each representative, or its nearest neighbours.
-    grouping : {"tapered", "linear", "octave"}, optional
-        Octaves cut in parts, the upper ones finer; groups of equal width (the paper's); octaves cut alike. By
-        default what `n_groups` fits, tapered where that is not given either. See `candidates`.
-    n_groups : int or tuple of int
-        Linear: m, default 20. Octave: (octaves, parts), default (7, 3). Tapered: (octaves, parts, parts of the
-        uppermost octave), default (7, 2, 8).
-    lam : float
-        lambda' of AMPER-fr (default .15 linear, 1.0 octave, .5 tapered); lambda of AMPER-k (default .3).
-    match : {"dithered", "prefix", "radius"}
-        How AMPER-fr searches an interval: one ternary search whose width is a power of two drawn so that its
-        mean is exact; the nearest power of two; the exact interval in several searches.
-    bits, full_scale
-        As in `fixedpoint.PriorityFormat`.
-    min_csp, max_redraws : int
-        A smaller candidate set is drawn anew, so many times at most; then draws are uniform.
-    distance : {"value", "hamming"}
-        What nearest means to AMPER-k.
-    v_max : "running", "decayN" or "qXX"
-        Full scale of the groups: the largest code written; that, halved in every N updated codes; or the XX %
-        quantile of the updated codes; then rounded up by `candidates.aligned_full_scale`. See `fullscale`.
-    weights : {"per", "csp", "none", "inclusion"}
-        Probability that importance weights use: code / sum; multiplicity / |CSP|, which varies little within a batch
-        and corrects little; a constant; or E[multiplicity] / |CSP|, by which weighted means are unbiased: see
-        `inclusion`. That one is AMPER-fr's, for at most 16 bits; its table is computed anew, in some 2 ms, whenever F
-        changes. Of a TCAM with faults it is nominal.
-    unique : bool
-        Let a slot found for two groups stand in the candidate set once.
-    urng : {"numpy", "lfsr"}
-        Uniform source.
-    engine : {"auto", "index", "tcam"}
-        Counts per code, or the bit-true scan; both find the same candidate set. "auto" takes the index where
-        it can: AMPER-fr always, AMPER-k nearest in value, with at most 16 bits and without `unique`; never with
-        `faults`.
-    faults : mapping, optional
-        Rates by name, as `faults.TcamFaults` defines them: what goes wrong where searches read the rows. AMPER-k takes
-        stuck cells only, for its best match compares discharge rates with each other and not with a threshold.
+    **options
+        As `options.AmperOptions` takes them; `variant`, which search, among them.
 
     Raises
     ------
@@ -77,83 +40,18 @@ class AmperSampler:
         If an option is unknown, out of range, or does not fit another.
     """
 
-    def __init__(
-        self,
-        capacity: int,
-        seed: np.random.SeedSequence,
-        *,
-        variant: str,
-        grouping: str | None = None,
-        n_groups: Any = None,
-        lam: float | None = None,
-        match: str = "dithered",
-        bits: int = 16,
-        full_scale: FullScale = "auto",
-        min_csp: int = 1,
-        max_redraws: int = 4,
-        distance: str = "value",
-        v_max: str = "running",
-        weights: str = "per",
-        unique: bool = False,
-        urng: str = "numpy",
-        engine: str = "auto",
-        faults: Mapping[str, float] | None = None,
-    ) -> None:
-        self.format = PriorityFormat(bits=bits, full_scale=full_scale)
-        self._groups = make_groups(grouping, n_groups)
-        if lam is None:
-            lam = 0.3 if variant == "k" else self._groups.lam
-        _require("lam", "be a number of 1e-9 to 1e6", lam, _is_number(lam) and 1e-9 <= lam <= 1e6)
-        _require_choice("match", match, MATCHES)
-        _require_choice("distance", distance, ("value", "hamming"))
-        _require_choice("weights", weights, WEIGHTS)
-        _check_inclusion(weights, variant, bits)
-        _require_choice("engine", engine, ("auto", "index", "tcam"))
-        _require("min_csp", "be a whole number in 1..2**31", min_csp, _is_whole(min_csp) and 1 <= min_csp <= 2**31)
-        _require(
-            "max_redraws",
-            "be a whole number in 0..10000",
-            max_redraws,
-            _is_whole(max_redraws) and 0 <= max_redraws <= 10_000,
-        )
-        _require("unique", "be True or False", unique, isinstance(unique, bool))
-        self._rule = make_rule(v_max, capacity, bits)
-        if variant == "k" and self._rule.open_top:
-            # Neighbours of a representative below the full scale would hardly ever lie above it.
-            raise ValueError(f"v_max must be 'running' for amper-k, got {v_max!r}")
-        if variant == "fr" and distance == "hamming":
-            raise ValueError("distance must be 'value' for amper-fr, got 'hamming'; only amper-k searches for nearest")
-        wrong = from_option(faults)
-        if variant == "k" and wrong is not None and wrong.are_transient:
-            raise ValueError(f"faults must be stuck_cells alone for amper-k, got {wrong.to_dict()!r}")
-        if wrong is not None and engine == "index":
-            raise ValueError(f"engine must be 'tcam' or 'auto' with faults={wrong.to_dict()!r}, got 'index'")
-        indexable = distance == "value" and (variant == "fr" or (bits <= COUNTED_BITS and not unique))
-        if engine == "index" and not indexable:
-            raise ValueError(
-                f"engine must be 'tcam' or 'auto' for bits={bits}, distance={distance!r}, unique={unique}, got 'index'"
-            )
-        self.options: dict[str, Any] = {
-            "grouping": self._groups.name,
-            "n_groups": self._groups.option,
-            "lam": float(lam), "match": match, "bits": bits, "full_scale": full_scale,
-            "min_csp": min_csp, "max_redraws": max_redraws, "distance": distance, "v_max": v_max,
-            "weights": weights, "unique": unique, "urng": urng, "engine": engine,
-            "faults": None if wrong is None else wrong.to_dict(),
-        }  # fmt: skip
+    def __init__(self, capacity: int, seed: np.random.SeedSequence, **options: Any) -> None:
+        self.format = PriorityFormat(bits=options.get("bits", 16), full_scale=options.get("full_scale", "auto"))
+        chosen = AmperOptions(**options)
+        self.options: dict[str, Any] = chosen.to_dict()
         self.stats = {"redraws": 0, "fallbacks": 0}
-        self._variant, self._match, self._lam = variant, MATCHES.index(match), float(lam)
-        self._weights, self._unique = weights, unique
-        self._min_csp, self._max_redraws = min_csp, max_redraws
-        self._source = uniform_sources.make(urng, seed)
-        self._search: CandidateSearch = (
-            CodeIndex(capacity, bits, self._part_bits())
-            if indexable and engine != "tcam" and wrong is None
-            else TcamSearch(
-                capacity, bits, distance="hamming" if distance == "hamming" else "value", unique=unique,
-                faults=wrong, seed=seed,
-            )
-        )  # fmt: skip
+        self._groups = chosen.groups
+        self._rule = make_rule(chosen.v_max, capacity, chosen.bits)
+        self._variant, self._match, self._lam = chosen.variant, MATCHES.index(chosen.match), self.options["lam"]
+        self._weights, self._unique = chosen.weights, chosen.unique
+        self._min_csp, self._max_redraws = chosen.min_csp, chosen.max_redraws
+        self._source = uniform_sources.make(chosen.urng, seed)
+        self._search = self._make_search(chosen, capacity, seed)
         self._v_max, self._full, self._edges, self._plan = -1, 0, np.empty(0), np.empty(0)
         self._expected, self._expected_at = np.empty(0), 0  # E[multiplicity] by code, and the F it holds for
         self._default = np.zeros(1, np.int64)
@@ -162,9 +60,18 @@ class AmperSampler:
         # What the kernels that do everything in one call work on, where they can.
         index = self._search.arrays if isinstance(self._search, CodeIndex) else None
         self._writes_into = index if not len(self._rule.is_updated) else None
-        self._draws_from = index if variant == "fr" and weights == "per" and not unique else None
+        does_all = chosen.variant == "fr" and chosen.weights == "per" and not chosen.unique
+        self._draws_from = index if does_all else None
         self._queries = np.empty((m, 8), np.int64)
-        self._rows = np.empty(((1 + max_redraws) * 2 * m, 8), np.int64)
+        self._rows = np.empty(((1 + chosen.max_redraws) * 2 * m, 8), np.int64)
+
+    def _make_search(self, chosen: AmperOptions, capacity: int, seed: np.random.SeedSequence) -> CandidateSearch:
+        if chosen.uses_index:
+            return CodeIndex(capacity, chosen.bits, self._part_bits())
+        return TcamSearch(
+            capacity, chosen.bits, distance="hamming" if chosen.distance == "hamming" else "value",
+            unique=chosen.unique, faults=from_option(chosen.faults), seed=seed,
+        )  # fmt: skip
 
     @property
     def codes(self) -> UInt32:
@@ -384,32 +291,3 @@ class AmperSampler:
         if self._weights == "inclusion" and n_csp:
             return self.expected_multiplicity[self._search.read(slots)] / n_csp
         return np.full(len(slots), 1.0 / self._search.n_valid)
-
-
-# -- options --------------------------------------------------------------------------------------------
-def _check_inclusion(weights: str, variant: str, bits: int) -> None:
-    if weights != "inclusion":
-        return
-    if variant == "k":
-        raise ValueError(
-            "weights must be one of 'per', 'csp', 'none' for amper-k, got 'inclusion'; how often neighbours are found "
-            "has no closed form"
-        )
-    _require("bits", "be at most 16 where weights are 'inclusion'", bits, (1 << bits) - 1 <= LARGEST_TOP)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _require(name: str, rule: str, value: Any, holds: bool) -> None:
-    if not holds:
-        raise ValueError(f"{name} must {rule}, got {value!r}")
-
-
-def _require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    _require(name, f"be one of {', '.join(map(repr, choices))}", value, value in choices)

@@ -38,7 +38,7 @@ MATCHES: tuple[str, ...] = ("radius", "prefix", "dithered")
 
 
 class CandidateSearch(Protocol):
-    """What answers AMPER's searches: `index.CodeIndex` (fast) or `tcam.TcamSearch` (bit-true)."""
+    """What answers AMPER's searches: `index.CodeIndex` (fast) or `tcam_search.TcamSearch` (bit-true)."""
 
     @property
     def codes(self) -> UInt32:

@@ -1,7 +1,7 @@
 """What is wrong with an associative memory: cells that are stuck, and match lines that are misread.
 
 Faults live where searches read the rows. They change which rows match, and nothing the host keeps: its codes, their
-sum and the importance weights are those it believes it has stored. `tcam.TcamSearch` holds both.
+sum and the importance weights are those it believes it has stored. `tcam_search.TcamSearch` holds both.
 """
 
 from __future__ import annotations

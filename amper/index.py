@@ -43,7 +43,7 @@ class CodeCounts:
 
 
 class CodeIndex:
-    """Slots by code, for candidate sets: the fast form of `tcam.TcamSearch`, with the same results.
+    """Slots by code, for candidate sets: the fast form of `tcam_search.TcamSearch`, with the same results.
 
     Parameters
     ----------

@@ -17,6 +17,7 @@ from amper import urng as uniform_sources
 from amper.associative import AmperSampler
 from amper.checks import MOST_SLOTS, whole
 from amper.fixedpoint import convert
+from amper.options import AmperOptions
 from amper.proportional import ProportionalSampler, UniformSampler
 from amper.protocols import Int64, Sampler
 from amper.rank import RankSampler
@@ -118,7 +119,7 @@ def _plain(value: Any) -> Any:
 def _option_names(name: str) -> list[str]:
     """Return the keyword options a registered sampler takes; empty where it cannot be told."""
     factory = _REGISTRY[name]
-    source = AmperSampler if factory in (_amper_fr, _amper_k) else factory
+    source = AmperOptions if factory in (_amper_fr, _amper_k) else factory
     parameters = inspect.signature(source).parameters.values()
     if source is factory and any(p.kind is p.VAR_KEYWORD for p in parameters):
         return []

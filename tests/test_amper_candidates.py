@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from amper import samplers
 from amper.candidates import LinearGroups, OctaveGroups, aligned_full_scale, make_groups
 from amper.index import CodeIndex
-from amper.tcam import TcamSearch
+from amper.tcam_search import TcamSearch
 from tests import strategies
 from tests.naive import associative as naive
 

@@ -13,7 +13,8 @@ import amper
 from amper import samplers
 from amper._kernels import tcam as kernels
 from amper.faults import TRANSIENT, FaultSource, StuckCells, TcamFaults
-from amper.tcam import Tcam, TcamSearch
+from amper.tcam import Tcam
+from amper.tcam_search import TcamSearch
 from tests import strategies
 from tests.naive import faults as naive
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from amper import samplers
-from amper.associative import WEIGHTS
 from amper.fixedpoint import PriorityFormat
+from amper.options import WEIGHTS
 from amper.protocols import Array, Float64, Sampler
 from experiments import weighing
 from experiments.priorities import DISTRIBUTIONS, masses
