@@ -13,8 +13,8 @@ entry is its mass's times 1 + s(q) - b(q), up to a constant, and KL to PER is ab
 
 - b(q) = (E[n_g | q found] - E[n_g]) / E|CSP|, n_g the entries found by its group: the crowd that q is found with. It
   is large where one group holds much of the mass at uneven density: 20 linear groups hold nearly all of a trained
-  agent's priorities in the first. New transitions, all of one code, are the worst crowd; where they are always found,
-  lambda' >= 1/2, they share no more than their part.
+  agent's priorities in the first. New transitions, all of one code, are the worst crowd; the more surely they are
+  found, with chance 2 lambda', the less their share swings: lambda' = 1/2 is the least at which that is 1.
 - s(q) = E[multiplicity] F / (2 lambda' q) - 1, the staircase: a search is an aligned block, all of its codes found
   alike. KL about (lambda' w / F)^2 over the mass in groups of width w, so narrow groups above, where masses weigh.
   A block of at most lambda' <= 1/2 of an octave's part never leaves its group if parts are a power of two; where it

@@ -52,6 +52,21 @@ def test_the_dithered_match_finds_new_items_at_the_nominal_chance(capsys):
     assert np.max(np.abs(measured - chances["dithered"]) / sd) < 4.6
 
 
+def test_the_default_groups_find_new_items_most_of_the_time_whatever_the_maximum(capsys):
+    chances = []
+    for v_max in np.random.default_rng(1).integers(1, 65_536, 200):
+        sampler = samplers.make("amper-fr", 2, seed=int(v_max), max_redraws=0)
+        sampler.insert(np.array([0]), np.array([v_max]), at_maximum=False)
+        sampler.insert(np.array([1]), np.array([v_max]), at_maximum=True)
+        chances.append(np.mean([1 in sampler.candidates()[0] for _ in range(400)]))
+    with capsys.disabled():
+        print(
+            f"\n  new item, tapered: mean {np.mean(chances):.3f}, range {min(chances):.3f} .. {max(chances):.3f}",
+            end="",
+        )
+    assert min(chances) > 0.7
+
+
 def test_without_alignment_new_items_are_found_or_missed_by_accident(monkeypatch):
     monkeypatch.setattr("amper.associative.aligned_full_scale", lambda v_max, *_: v_max + 1)
     values = np.random.default_rng(0).integers(1000, 65_536, 40)
