@@ -33,7 +33,7 @@ class Comparison:
     Parameters
     ----------
     env, capacity : str
-        As printed; "all" of both is the aggregate, in normalised returns.
+        As printed; "all" capacities of a task are strata of its own, "all" tasks together are in normalised returns.
     n_runs : int
         Of this replay.
     is_enough : bool
@@ -77,6 +77,10 @@ class Runs:
         """Return whether there is a row."""
         return (place, replay) in self._rows
 
+    def of_all(self, places: Sequence[Place]) -> list[str]:
+        """Return the replays that were run in all of these places."""
+        return [replay for replay in self.replays if all(self.has(place, replay) for place in places)]
+
     def returns(self, place: Place, replay: str, key: str = "selected", *, normalised: bool = False) -> list[float]:
         """Return what the runs earned."""
         values = [float(row[key]) for row in self._rows[place, replay]]
@@ -87,53 +91,48 @@ class Runs:
 
 
 def comparisons(rows: Sequence[Row]) -> list[Comparison]:
-    """Return a comparison a place and replay, then one a replay over all places where more than one was run."""
+    """Return a comparison a place and replay; then one a task over its capacities; then one over all tasks.
+
+    The latter where there is more than one, and of each replay that was run in all of them.
+    """
     runs = Runs(rows)
     found = [
-        _in_place(runs, place, replay) for place in runs.places for replay in runs.replays if runs.has(place, replay)
+        _compare(runs, [place], replay, place[0], f"{place[1]:,}")
+        for place in runs.places
+        for replay in runs.replays
+        if runs.has(place, replay)
     ]
-    everywhere = [replay for replay in runs.replays if all(runs.has(place, replay) for place in runs.places)]
-    if len(runs.places) > 1:
-        found += [_over_all(runs, replay, everywhere) for replay in everywhere]
+    envs = list(dict.fromkeys(env for env, _ in runs.places))
+    for env in envs:
+        places = [place for place in runs.places if place[0] == env]
+        if len(places) > 1:
+            found += [_compare(runs, places, replay, env, ALL) for replay in runs.of_all(places)]
+    if len(envs) > 1:
+        found += [_compare(runs, runs.places, replay, ALL, ALL) for replay in runs.of_all(runs.places)]
     return found
 
 
-def _in_place(runs: Runs, place: Place, replay: str) -> Comparison:
-    chosen, strata = task(place[0]), [runs.returns(place, replay)]
-    reference = [runs.returns(place, REFERENCE)] if runs.has(place, REFERENCE) else None
-    median = float(np.median(strata[0]))
-    return Comparison(
-        env=place[0],
-        capacity=f"{place[1]:,}",
-        replay=replay,
-        n_runs=len(strata[0]),
-        is_enough=_is_enough(strata, reference),
-        median=median,
-        last=float(iqm(runs.returns(place, replay, "last_iterate"))),
-        reaches_goal=median >= chosen.goal,
-        iqm=iqm_interval(strata),
-        **_against(strata, None if replay == REFERENCE else reference, chosen.random_return),
-    )
+def _compare(runs: Runs, places: Sequence[Place], replay: str, env: str, capacity: str) -> Comparison:
+    """Compare over places, a stratum each: returns as they are where they are of one task, else normalised."""
 
-
-def _over_all(runs: Runs, replay: str, everywhere: Sequence[str]) -> Comparison:
     def strata_of(name: str, key: str = "selected") -> list[list[float]]:
-        return [runs.returns(place, name, key, normalised=True) for place in runs.places]
+        return [runs.returns(place, name, key, normalised=env == ALL) for place in places]
 
     strata = strata_of(replay)
-    reference = strata_of(REFERENCE) if REFERENCE in everywhere else None
+    reference = strata_of(REFERENCE) if REFERENCE in runs.of_all(places) else None
     median = float(np.median(np.concatenate(strata)))
+    floor, goal = (0.0, 1.0) if env == ALL else (task(env).random_return, task(env).goal)
     return Comparison(
-        env=ALL,
-        capacity=ALL,
+        env=env,
+        capacity=capacity,
         replay=replay,
         n_runs=sum(len(stratum) for stratum in strata),
         is_enough=_is_enough(strata, reference),
         median=median,
         last=float(iqm(np.concatenate(strata_of(replay, "last_iterate")))),
-        reaches_goal=median >= 1.0,
+        reaches_goal=median >= goal,
         iqm=iqm_interval(strata),
-        **_against(strata, None if replay == REFERENCE else reference, 0.0),
+        **_against(strata, None if replay == REFERENCE else reference, floor),
     )
 
 
@@ -204,7 +203,7 @@ def verdict(found: Sequence[Comparison]) -> str:
     sentences = [_of_amper(found, replay) for replay in AMPERS if any(c.replay == replay for c in found)]
     if not sentences:
         return "No AMPER was run: nothing to compare."
-    reference = [c for c in found if c.replay == REFERENCE and c.env != ALL]
+    reference = [c for c in found if c.replay == REFERENCE and c.capacity != ALL]
     if reference:
         missed = [f"{c.env} at {c.capacity}" for c in reference if not c.reaches_goal]
         sentences.append(
@@ -217,7 +216,7 @@ def verdict(found: Sequence[Comparison]) -> str:
 def _of_amper(found: Sequence[Comparison], replay: str) -> str:
     """Return one sentence on one AMPER."""
     name = AMPERS[replay]
-    mine = [c for c in found if c.replay == replay and c.env != ALL]
+    mine = [c for c in found if c.replay == replay and c.capacity != ALL]
     read = [c for c in mine if c.difference is not None]
     if not read:
         return f"{name} was run without PER: nothing to compare with."
@@ -229,19 +228,20 @@ def _of_amper(found: Sequence[Comparison], replay: str) -> str:
     worse = [c for c in able if c.share and c.share.high < MARGIN]
     as_good = [c for c in able if c.share and c.share.low > MARGIN]
     undecided = [c for c in able if c not in worse and c not in as_good]
+    over_capacities = [c for c in found if c.replay == replay and c.capacity == ALL and c.env != ALL and c.share]
+    judged = over_capacities or able
     if worse:
         lead = f"No, {name} does not learn as well as PER everywhere"
-    elif undecided:
-        lead = f"{name} is not shown to learn as well as PER everywhere"
-    else:
+    elif all(c.share and c.share.low > MARGIN for c in judged):
         lead = f"Yes, {name} learns as well as PER"
+    else:
+        lead = f"{name} is not shown to learn as well as PER"
     where = "" if len(able) == len(read) else " where PER beats a random policy"
     return (
-        f"{lead}: its IQM is at most 10% of PER's range below PER's (95% interval) in {len(as_good)} of {len(able)} "
-        f"pairs of task and capacity{where}"
+        f"{lead}{_aggregate(found, replay)}: its IQM is at most 10% of PER's range below PER's (95% interval) in "
+        f"{len(as_good)} of {len(able)} pairs of task and capacity{where}"
         + (f", further below in {_places(worse)}" if worse else "")
         + (f", undecided in {_places(undecided)}" if undecided else "")
-        + _aggregate(found, replay)
         + "."
     )
 
@@ -251,5 +251,10 @@ def _places(found: Iterable[Comparison]) -> str:
 
 
 def _aggregate(found: Sequence[Comparison], replay: str) -> str:
-    pooled = [c.share for c in found if c.replay == replay and c.env == ALL and c.share]
-    return "".join(f"; over all, {s.value:+.1%} [{s.low:+.1%}, {s.high:+.1%}]" for s in pooled)
+    """Say the differences over the capacities of each task together, and over all."""
+    pooled = [(c, c.share) for c in found if c.replay == replay and c.capacity == ALL and c.share]
+    said = [
+        f"{'all tasks' if c.env == ALL else c.env} {share.value:+.1%} [{share.low:+.1%}, {share.high:+.1%}]"
+        for c, share in pooled
+    ]
+    return f" (difference of IQMs over PER's range, capacities together: {', '.join(said)})" if said else ""
