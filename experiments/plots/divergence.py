@@ -171,12 +171,12 @@ def _rule_words(v_max: str) -> str:
     Examples
     --------
     >>> _rule_words("decay10000")
-    'halved in\n10,000 codes'
+    'halved in\n10k codes'
     """
     for start, words in _RULE_WORDS.items():
         if v_max.startswith(start):
             number = v_max[len(start) :]
-            return words.format(f"{int(number):,}" if number.isdigit() else number)
+            return words.format(f"{int(number) // 1000}k" if number.endswith("000") else number)
     return v_max
 
 
@@ -206,13 +206,13 @@ def full_scale_rules(points: Sequence[Mapping[str, Any]], exact: Mapping[str, fl
                     mine = [p for p in points if p["env"] == env and p["grouping"] == grouping]
                     x = [rules.index(p["v_max"]) + shift for p in mine]
                     y = [max(p[measure], LOWEST) if measure == "kl" else p[measure] for p in mine]
-                    axes.plot(x, y, "o", color=colour, ms=6, alpha=0.8, label=f"{grouping} groups")
+                    axes.plot(x, y, "o", color=colour, ms=6, alpha=0.8, clip_on=False, label=f"{grouping} groups")
                 if measure == "kl":
                     kl_axis(axes)
                     axes.set_title(env, loc="left")
                 else:
                     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}%"))
-                    axes.set_ylim(bottom=0)
+                    axes.set_ylim(0, max(axes.get_ylim()[1], 0.01))  # a point where nothing is found lies on the axis
                 if measure == "never" and env in exact:
                     axes.axhline(exact[env], color="black", lw=1, ls="--", label="exact prioritized replay")
                 axes.set_xticks(range(len(rules)), [_rule_words(rule) for rule in rules], fontsize=7.5)
