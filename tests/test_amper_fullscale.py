@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+import amper
 from amper import samplers
 from amper.fullscale import make_rule
+from amper.shadows import Shadows
 from tests.naive.associative import decayed_maximum
 
 READ = None
@@ -77,3 +79,22 @@ def test_a_halving_of_every_code_halves_what_the_rules_go_by():
         before = sampler.full
         sampler.rescale(2)
         assert sampler.full == pytest.approx(before / 4, rel=0.1)
+
+
+def test_the_compiled_way_and_the_recorded_one_decay_alike():
+    options = {"v_max": "decay50"}
+    shadows = Shadows({"same": ("amper-fr", options)})
+    plain, recorded = (
+        amper.ReplayBuffer(100, {"x": {}}, sampler="amper-fr", sampler_options=options, seed=0, sink=sink)
+        for sink in (None, shadows)
+    )
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        priorities = rng.exponential(0.3, 16)
+        drawn = []
+        for buffer in (plain, recorded):
+            buffer.add(x=np.zeros(1))
+            drawn.append(buffer.sample(16)["indices"])
+            buffer.update_priorities(drawn[-1], priorities)
+        assert np.array_equal(*drawn)
+        assert plain._sampler.full == recorded._sampler.full == shadows.samplers["same"].full
