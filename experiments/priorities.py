@@ -24,6 +24,19 @@ DISTRIBUTIONS: Mapping[str, Callable[[Float64], Float64]] = {
 Options = Mapping[str, Any]
 
 
+def known(source: str) -> str:
+    """Return `source` if priorities can be had of it.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a distribution nor an environment of `tasks.TASKS`.
+    """
+    if source not in DISTRIBUTIONS and source not in TASKS:
+        raise ValueError(f"source must be one of {', '.join((*DISTRIBUTIONS, *TASKS))}, got {source!r}")
+    return source
+
+
 def masses(distribution: str, n: int) -> Float64:
     """Return the quantiles at (i + .5) / n, i = 0 .. n - 1, over their maximum: no random draw.
 
@@ -38,7 +51,7 @@ def masses(distribution: str, n: int) -> Float64:
     array([0.14285714, 0.42857143, 0.71428571, 1.        ])
     """
     if distribution not in DISTRIBUTIONS:
-        raise ValueError(f"source must be one of {', '.join((*DISTRIBUTIONS, *TASKS))}, got {distribution!r}")
+        raise ValueError(f"distribution must be one of {', '.join(DISTRIBUTIONS)}, got {distribution!r}")
     values = DISTRIBUTIONS[distribution]((np.arange(n) + 0.5) / n)
     scaled: Float64 = values / values.max()
     return scaled
@@ -74,7 +87,7 @@ def measured(
     def measure(snapshot: Snapshot) -> dict[str, dict[str, float]]:
         return snapshot.measured(n_samplings, n_scanned)
 
-    if source in TASKS:
+    if known(source) in TASKS:
         run = follow(
             source,
             wanted,

@@ -41,6 +41,23 @@ def test_a_source_of_priorities_that_is_unknown_is_refused():
         priorities.measured("cauchy", {}, n=10)
 
 
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        *(
+            (name, {"env": ["Foo-v0"]})
+            for name in study.available()
+            if name.startswith("amper-") and name != "amper-law"
+        ),
+        *((name, {"source": ["cauchy"]}) for name in ("amper-law", "amper-grouping", "amper-precision")),
+    ],
+)
+def test_what_a_study_does_not_know_is_refused_before_anything_runs(name, changes):
+    found = study.get(name)
+    with pytest.raises(ValueError, match=r"(env|source) must be one of .*, got '(Foo-v0|cauchy)'"):
+        found.cells(found.parameters("default", changes))
+
+
 def law_row(source, **kls):
     laws = {key: {"kl": 0.5, "tv": 0.4, "tv_floor": 0.1, "csp": 0.02, "n_searches": 20.0} for key in
             (*amper_law.contenders(), *amper_grouping.contenders())}  # fmt: skip

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.priorities import known
 from experiments.statistics import median_interval
 from experiments.study import Answer, Cell, Parameters, Row, Stage, Study, no_stage
+from experiments.tasks import task
 
 if TYPE_CHECKING:
     from experiments.plots.base import Figure
@@ -46,9 +48,12 @@ def cells(parameters: Parameters) -> list[Cell]:
     """Return one cell a source of priorities: all groupings; then a cell a training."""
     first, n = parameters["seed"], parameters["n"]
     measured = {"kind": "law", "n": n, **{key: parameters[key] for key in ("n_samplings", "length")}}
-    laws = [Cell({**measured, "source": source}, first) for source in parameters["source"]]
+    laws = [Cell({**measured, "source": known(source)}, first) for source in parameters["source"]]
     trainings = [
-        Cell({"kind": "training", "env": env, "grouping": grouping, "n": n, "length": parameters["length"]}, seed)
+        Cell(
+            {"kind": "training", "env": task(env).env, "grouping": grouping, "n": n, "length": parameters["length"]},
+            seed,
+        )
         for env in parameters["env"]
         for grouping in TRAINED
         for seed in range(first, first + parameters["seeds"])

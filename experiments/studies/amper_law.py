@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments.priorities import known
 from experiments.study import Answer, Cell, Parameters, Row, Stage, Study, no_stage
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def name(form: str, axis: str, value: Any) -> str:
 def cells(parameters: Parameters) -> list[Cell]:
     """Return one cell a source of priorities."""
     shared = {key: parameters[key] for key in ("n", "n_samplings", "n_scanned", "length")}
-    return [Cell({**shared, "source": source}, parameters["seed"]) for source in parameters["source"]]
+    return [Cell({**shared, "source": known(source)}, parameters["seed"]) for source in parameters["source"]]
 
 
 def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from experiments.study import Answer, Cell, Parameters, Row, Stage, Study, no_stage
+from experiments.tasks import task
 
 if TYPE_CHECKING:
     from experiments.plots.base import Figure
@@ -15,7 +16,7 @@ def cells(parameters: Parameters) -> list[Cell]:
     """Return one cell an environment, capacity, replay and seed."""
     seeds = range(parameters["seed"], parameters["seed"] + parameters["seeds"])
     return [
-        Cell({"env": env, "capacity": capacity, "replay": replay, "length": parameters["length"]}, seed)
+        Cell({"env": task(env).env, "capacity": capacity, "replay": replay, "length": parameters["length"]}, seed)
         for env in parameters["env"]
         for capacity in parameters["capacity"]
         for replay in parameters["replay"]

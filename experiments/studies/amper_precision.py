@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from amper.faults import NAMES as FAULTS
+from experiments.priorities import known
 from experiments.statistics import median_interval
 from experiments.study import Answer, Cell, Parameters, Row, Stage, Study, no_stage
+from experiments.tasks import task
 
 if TYPE_CHECKING:
     from experiments.live import Snapshot
@@ -47,13 +49,16 @@ def cells(parameters: Parameters) -> list[Cell]:
     share = {"length": parameters["length"]}
     shared = {key: parameters[key] for key in ("width", "rate", "n", "n_samplings")}
     laws = [
-        Cell({"kind": "law", "source": source, "grouping": grouping, **shared, **share}, seed)
+        Cell({"kind": "law", "source": known(source), "grouping": grouping, **shared, **share}, seed)
         for source in parameters["source"]
         for grouping in GROUPINGS
         for seed in range(first, first + parameters["law_seeds"])
     ]
     trainings = [
-        Cell({"kind": "training", "env": env, "knob": knob, "value": value, "n": parameters["n"], **share}, seed)
+        Cell(
+            {"kind": "training", "env": task(env).env, "knob": knob, "value": value, "n": parameters["n"], **share},
+            seed,
+        )
         for env in parameters["env"]
         for knob, value in _memories(parameters["trained_width"], parameters["trained_rate"])
         for seed in range(first, first + parameters["seeds"])

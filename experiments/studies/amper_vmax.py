@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.study import Answer, Cell, Parameters, Row, Stage, Study, no_stage
+from experiments.tasks import task
 
 if TYPE_CHECKING:
     from experiments.live import Snapshot
@@ -26,7 +27,7 @@ def cells(parameters: Parameters) -> list[Cell]:
         for v_max in parameters["v_max"]
     ]
     return [
-        Cell({**shared, "env": env, **choice}, seed)
+        Cell({**shared, "env": task(env).env, **choice}, seed)
         for env in parameters["env"]
         for choice in choices
         for seed in seeds
@@ -36,7 +37,6 @@ def cells(parameters: Parameters) -> list[Cell]:
 def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
     """Train one agent; look at its own replay as it goes."""
     from experiments.live import follow
-    from experiments.tasks import task
 
     sampler, env = parameters["sampler"], parameters["env"]
     options = {} if sampler == "per" else {key: parameters[key] for key in ("grouping", "v_max")}

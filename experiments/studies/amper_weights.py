@@ -47,9 +47,9 @@ def cells(parameters: Parameters) -> list[Cell]:
     learning = {key: parameters[key] for key in ("n", "length")}
     return [
         *(Cell({"kind": "masses", "source": name, **sampled}, s) for name in parameters["masses"] for s in seeds),
-        *(Cell({"kind": "live", "source": env, **live}, s) for env in parameters["env"] for s in seeds),
+        *(Cell({"kind": "live", "source": task(env).env, **live}, s) for env in parameters["env"] for s in seeds),
         *(
-            Cell({"kind": "learning", "source": env, "weights": weights, **learning}, s)
+            Cell({"kind": "learning", "source": task(env).env, "weights": weights, **learning}, s)
             for env in parameters["learning_env"]
             for weights in parameters["weights"]
             for s in learning_seeds
