@@ -232,7 +232,7 @@ def make_groups(grouping: str | None, n_groups: Any) -> Groups:
     >>> make_groups(None, 20)
     LinearGroups(n_groups=20)
     """
-    if grouping not in (None, *GROUPINGS):
+    if grouping is not None and not (isinstance(grouping, str) and grouping in GROUPINGS):
         raise ValueError(f"grouping must be one of {', '.join(map(repr, GROUPINGS))}, got {grouping!r}")
     numbers = tuple(n_groups) if isinstance(n_groups, tuple | list) else None
     if grouping is None:

@@ -106,7 +106,7 @@ def from_option(value: Any) -> TcamFaults | None:
     for name in value:
         if name not in NAMES:
             raise ValueError(f"faults must be among {', '.join(NAMES)}, got {name!r}")
-    return TcamFaults(**value)
+    return TcamFaults(**{name: checks.number(f"faults[{name!r}]", rate, 0.0, 1.0) for name, rate in value.items()})
 
 
 class StuckCells(NamedTuple):

@@ -10,9 +10,11 @@ import numpy as np
 
 from amper.candidates import MATCHES, Groups, make_groups
 from amper.faults import TcamFaults, from_option
-from amper.fixedpoint import FullScale
+from amper.fixedpoint import FullScale, PriorityFormat
+from amper.fullscale import make_rule
 from amper.inclusion import LARGEST_TOP
 from amper.index import COUNTED_BITS
+from amper.urng import NAMES as URNGS
 
 WEIGHTS = ("per", "csp", "none", "inclusion")
 
@@ -48,8 +50,8 @@ class AmperOptions:
     weights : {"per", "csp", "none", "inclusion"}
         Probability that importance weights use: code / sum; multiplicity / |CSP|, which varies little within a batch
         and corrects little; a constant; or E[multiplicity] / |CSP|, by which weighted means are unbiased: see
-        `inclusion`. That one is AMPER-fr's, for at most 16 bits; its table is computed anew, in some 2 ms, whenever F
-        changes. Of a TCAM with faults it is nominal.
+        `inclusion`. That one is AMPER-fr's, for at most 16 bits; its table is computed anew whenever F changes, in some
+        2 ms with the default groups, n_groups * 2**bits steps at worst. Of a TCAM with faults it is nominal.
     unique : bool
         Let a slot found for two groups stand in the candidate set once.
     urng : {"numpy", "lfsr"}
@@ -57,7 +59,7 @@ class AmperOptions:
     engine : {"auto", "index", "tcam"}
         Counts per code, or the bit-true scan; both find the same candidate set. "auto" takes the index where
         it can: AMPER-fr always, AMPER-k nearest in value, with at most 16 bits and without `unique`; never with
-        `faults`.
+        `faults` above 0.
     faults : mapping, optional
         Rates by name, as `faults.TcamFaults` defines them: what goes wrong where searches read the rows. AMPER-k takes
         stuck cells only, for its best match compares discharge rates with each other and not with a threshold.
@@ -66,6 +68,8 @@ class AmperOptions:
     ------
     ValueError
         If an option is unknown, out of range, or does not fit another.
+    TypeError
+        If `faults` is no mapping, or holds what is no number.
     """
 
     variant: str
@@ -86,6 +90,8 @@ class AmperOptions:
     faults: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
+        _require_choice("variant", self.variant, ("fr", "k"))
+        PriorityFormat(bits=self.bits, full_scale=self.full_scale)
         groups = self.groups
         lam = self.lam if self.lam is not None else 0.3 if self.variant == "k" else groups.lam
         _require("lam", "be a number of 1e-9 to 1e6", lam, _is_number(lam) and 1e-9 <= lam <= 1e6)
@@ -98,6 +104,8 @@ class AmperOptions:
             _require(name, f"be a whole number in {spelled}", value, _is_whole(value) and least <= value <= most)
         _require("unique", "be True or False", self.unique, isinstance(self.unique, bool))
         wrong = from_option(self.faults)
+        if wrong is not None and not wrong.to_dict():
+            wrong = None  # rates of 0: a sound memory
         object.__setattr__(self, "faults", None if wrong is None else wrong.to_dict())
         self._check_variant(wrong)
         self._check_engine(wrong)
@@ -108,9 +116,11 @@ class AmperOptions:
             ("distance", ("value", "hamming")),
             ("weights", WEIGHTS),
             ("engine", ("auto", "index", "tcam")),
+            ("urng", URNGS),
         ):
             value = getattr(self, name)
-            _require(name, f"be one of {', '.join(map(repr, choices))}", value, value in choices)
+            _require_choice(name, value, choices)
+        make_rule(self.v_max, 1, self.bits)
         if self.weights == "inclusion":
             _require(
                 "bits", "be at most 16 where weights are 'inclusion'", self.bits, (1 << self.bits) - 1 <= LARGEST_TOP
@@ -176,3 +186,8 @@ def _is_whole(value: Any) -> bool:
 def _require(name: str, rule: str, value: Any, holds: bool) -> None:
     if not holds:
         raise ValueError(f"{name} must {rule}, got {value!r}")
+
+
+def _require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    is_one = isinstance(value, str) and value in choices
+    _require(name, f"be one of {', '.join(map(repr, choices))}", value, is_one)

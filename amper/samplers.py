@@ -108,7 +108,9 @@ def checked(name: str, options: Mapping[str, Any], alpha: Any = None) -> dict[st
 
 
 def _plain(value: Any) -> Any:
-    """Return NumPy scalars as Python's, so that options can be written as JSON."""
+    """Return NumPy scalars and arrays as Python's, so that options can be written as JSON."""
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
     if isinstance(value, tuple | list):
         return tuple(_plain(entry) for entry in value)
     if isinstance(value, Mapping):
@@ -126,6 +128,12 @@ def _option_names(name: str) -> list[str]:
     return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "variant"]
 
 
+def refuse_own_scale(options: Mapping[str, Any]) -> None:
+    """Refuse a full scale for a sampler that takes the codes of another: they are fractions of the other's."""
+    if "full_scale" in options:
+        raise ValueError("full_scale must stay the recording's, got it as an option; codes are fractions of it")
+
+
 def replay_trace(trace: Trace, name: str, *, seed: int | None = None, **options: Any) -> tuple[Trace, Sampler]:
     """Put the writes and batch sizes of `trace` through another sampler; return its trace, and it.
 
@@ -133,8 +141,7 @@ def replay_trace(trace: Trace, name: str, *, seed: int | None = None, **options:
     """
     header = trace.header
     trace.check()
-    if "full_scale" in options:
-        raise ValueError("full_scale must stay the recording's, got it as an option; codes are fractions of it")
+    refuse_own_scale(options)
     kinds = trace.ops["kind"]
     if len(kinds) and kinds[0] == OpKind.SAMPLE:
         raise ValueError("trace must insert before it samples, got a sampling as op 0; record from the start")

@@ -30,8 +30,10 @@ class Shadows:
 
     Raises
     ------
+    TypeError
+        If `wanted` holds anything else.
     ValueError
-        If a sampler or option is unknown, when the replay begins.
+        If a sampler or option is unknown, or a full scale is asked for, when the replay begins.
 
     Examples
     --------
@@ -44,6 +46,9 @@ class Shadows:
     """
 
     def __init__(self, wanted: Mapping[str, tuple[str, Mapping[str, Any]]]) -> None:
+        for name, made in wanted.items():
+            if not (isinstance(made, tuple | list) and len(made) == 2):
+                raise TypeError(f"wanted must map names to (sampler, options), got {made!r} for {name!r}")
         self._wanted = dict(wanted)
         self._bits = 0
         self.samplers: dict[str, Sampler] = {}
@@ -52,6 +57,8 @@ class Shadows:
         """Make the samplers, as large as the replay and of its seed."""
         if self.samplers:
             raise ValueError("sink must be new Shadows, got ones that already follow a replay")
+        for _, options in self._wanted.values():
+            samplers.refuse_own_scale(options)
         self._bits = header.bits
         self.samplers = {
             name: samplers.make_from(sampler, header.n_rows, header.seed, options)

@@ -274,9 +274,9 @@ def test_amper_k_takes_stuck_cells_alone(kind):
     ("options", "error", "message"),
     [
         ({"faults": {"stuck": 0.1}}, ValueError, "faults must be among stuck_cells, missed_matches, .*, got 'stuck'"),
-        ({"faults": {"stuck_cells": 1.5}}, ValueError, r"stuck_cells must lie in 0\.\.1, got 1\.5"),
-        ({"faults": {"sense_noise": float("nan")}}, ValueError, r"sense_noise must lie in 0\.\.1, got nan"),
-        ({"faults": {"sense_noise": "often"}}, TypeError, "sense_noise must be a number, got 'often'"),
+        ({"faults": {"stuck_cells": 1.5}}, ValueError, r"faults\['stuck_cells'\] must lie in 0\.\.1, got 1\.5"),
+        ({"faults": {"sense_noise": float("nan")}}, ValueError, r"faults\['sense_noise'\] must lie in 0\.\.1, got nan"),
+        ({"faults": {"sense_noise": "often"}}, TypeError, r"faults\['sense_noise'\] must be a number, got 'often'"),
         ({"faults": 0.1}, TypeError, "faults must be a mapping of stuck_cells, .* to rates, or None, got 0.1"),
         (
             {"faults": {"stuck_cells": 0.1}, "engine": "index"},

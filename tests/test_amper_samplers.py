@@ -6,6 +6,7 @@ from scipy import stats
 
 import amper
 from amper import samplers
+from amper.options import AmperOptions
 from amper.proportional import SumTree
 from tests.naive import associative as naive
 from tests.naive.associative import kl
@@ -202,6 +203,9 @@ def test_a_quantile_full_scale_ignores_outliers_and_still_finds_them():
         ("amper-fr", {"v_max": "q0"}, "v_max must be 'running' or 'q' and a percentage"),
         ("amper-fr", {"v_max": "decay0.5"}, "v_max must be 'running' or .*at least 1, such as 'decay100000', got"),
         ("amper-k", {"v_max": "decay1000"}, "v_max must be 'running' for amper-k, got 'decay1000'"),
+        ("amper-fr", {"weights": np.array(["per", "csp"])}, "weights must be one of 'per', 'csp', .*, got "),
+        ("amper-fr", {"faults": {"stuck_cells": 2}}, r"faults\['stuck_cells'\] must lie in 0..1, got 2"),
+        ("amper-fr", {"urng": ["numpy"]}, "urng must be one of 'numpy', 'lfsr', got"),
         ("amper-fr", {"v_max": "max"}, "v_max must be 'running' or 'q' and a percentage"),
         (
             "amper-fr",
@@ -210,7 +214,7 @@ def test_a_quantile_full_scale_ignores_outliers_and_still_finds_them():
         ),
         ("amper-fr", {"weights": "is"}, "weights must be one of 'per', 'csp', 'none', 'inclusion', got 'is'"),
         ("amper-fr", {"unique": 1}, "unique must be True or False, got 1"),
-        ("amper-fr", {"urng": "mt"}, "urng must be one of numpy, lfsr, got 'mt'"),
+        ("amper-fr", {"urng": "mt"}, "urng must be one of 'numpy', 'lfsr', got 'mt'"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_by_name(name, options, message):
@@ -297,3 +301,27 @@ def test_a_quantile_full_scale_still_finds_the_largest_codes():
 def test_an_options_value_of_numpy_is_stored_as_pythons():
     options = samplers.make("amper-fr", 4, n_groups=np.int64(5), lam=np.float32(0.25)).options
     assert (type(options["n_groups"]), type(options["lam"])) == (int, float)
+
+
+def test_an_array_as_an_option_is_what_its_list_is():
+    options = samplers.make("amper-fr", 4, n_groups=np.array([7, 3]), weights=np.array("csp")).options
+    assert (options["grouping"], options["n_groups"], options["weights"]) == ("octave", [7, 3], "csp")
+
+
+def test_faults_of_rate_0_leave_the_fast_index():
+    sampler = samplers.make("amper-fr", 4, faults={"stuck_cells": 0.0})
+    assert (sampler.engine, sampler.options["faults"]) == ("index", None)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"variant": "zzz"}, "variant must be one of 'fr', 'k', got 'zzz'"),
+        ({"variant": "fr", "bits": "x"}, "bits must be"),
+        ({"variant": "fr", "v_max": "no"}, "v_max must be 'running'"),
+        ({"variant": "fr", "bits": -1, "weights": "inclusion"}, "bits must be"),
+    ],
+)
+def test_options_are_checked_wherever_they_are_made(options, named):
+    with pytest.raises(ValueError, match=named):
+        AmperOptions(**options)

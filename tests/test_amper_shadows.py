@@ -50,3 +50,14 @@ def test_shadows_follow_one_replay_and_know_their_options():
     amper.ReplayBuffer(10, {"x": {}}, sampler="per", sink=shadows)
     with pytest.raises(ValueError, match="sink must be new Shadows"):
         amper.ReplayBuffer(10, {"x": {}}, sampler="per", sink=shadows)
+
+
+@pytest.mark.parametrize("made", ["per", ("per",), None])
+def test_what_is_no_sampler_with_options_is_refused_by_name(made):
+    with pytest.raises(TypeError, match=r"wanted must map names to \(sampler, options\), got .* for 'a'"):
+        Shadows({"a": made})
+
+
+def test_a_full_scale_of_its_own_is_refused():
+    with pytest.raises(ValueError, match="full_scale must stay the recording's"):
+        amper.ReplayBuffer(5, {"x": {}}, sampler="amper-fr", sink=Shadows({"a": ("amper-fr", {"full_scale": 9.0})}))
