@@ -37,12 +37,14 @@ class AmperSampler:
     Raises
     ------
     ValueError
-        If an option is unknown, out of range, or does not fit another.
+        If an option is out of range or does not fit another.
+    TypeError
+        If an option is unknown, or `faults` holds what is no number.
     """
 
     def __init__(self, capacity: int, seed: np.random.SeedSequence, **options: Any) -> None:
-        self.format = PriorityFormat(bits=options.get("bits", 16), full_scale=options.get("full_scale", "auto"))
         chosen = AmperOptions(**options)
+        self.format = PriorityFormat(bits=chosen.bits, full_scale=chosen.full_scale)
         self.options: dict[str, Any] = chosen.to_dict()
         self.stats = {"redraws": 0, "fallbacks": 0}
         self._groups = chosen.groups
