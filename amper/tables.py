@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from amper.protocols import Array, TraceHeader
+from amper.protocols import Array, Int64, TraceHeader
 
 SAMPLE = 2  # the `kind` of a sampling; inserts and updates are below it
 _OPS = np.dtype([("kind", "u1"), ("actor", "i4"), ("first", "i8"), ("count", "i8"), ("at_maximum", "?")])
@@ -64,6 +64,19 @@ class Table:
         view = self._data[: self.n]
         view.flags.writeable = False
         return view
+
+
+def spread(first: Array, count: Array) -> Int64:
+    """Return rows first[i] .. first[i] + count[i] (exclusive) of every i, one after another.
+
+    Examples
+    --------
+    >>> spread(np.array([5, 0]), np.array([3, 2]))
+    array([5, 6, 7, 0, 1])
+    """
+    before = np.cumsum(count) - count
+    result: Int64 = np.arange(int(count.sum())) + np.repeat(first - before, count)
+    return result
 
 
 def _within(first: Array, count: Array | int, n: int) -> Array:

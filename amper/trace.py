@@ -17,10 +17,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from amper import matches
 from amper.checks import whole
 from amper.protocols import SEARCH_COLUMNS, Array, Draw, Int64, TraceHeader
 from amper.state import read_npz, write_npz
-from amper.tables import SAMPLE, TABLES, Table, check_tables
+from amper.tables import SAMPLE, TABLES, Table, check_tables, spread
 
 __all__ = ["FORMAT_VERSION", "Draw", "OpKind", "Trace", "TraceHeader"]
 
@@ -77,7 +78,7 @@ class Trace:
     def __init__(self) -> None:
         self._header: TraceHeader | None = None
         self._tables = {name: Table(dtype) for name, dtype in TABLES.items()}
-        self._match_counts: dict[tuple[Any, ...], npt.NDArray[np.uint32]] = {}
+        self._match_counts: dict[tuple[int, matches.Profile], npt.NDArray[np.uint32]] = {}
         self._n_checked = -1
 
     # -- reading ------------------------------------------------------------------------------------
@@ -94,6 +95,15 @@ class Trace:
     searches = property(lambda self: self._tables["searches"].rows)
     samples = property(lambda self: self._tables["samples"].rows)
     draws = property(lambda self: self._tables["draws"].rows)
+
+    @property
+    def attempts(self) -> Array:
+        """The attempts that searched at all, in order: `sample`, `attempt`; their rows in `searches`.
+
+        Structured, with `first_search` and `n_searches`: runs of consecutive searches of one sampling and attempt.
+        """
+        self.check()
+        return matches.attempts(self.samples, self.searches)
 
     def __len__(self) -> int:
         return self._tables["ops"].n
@@ -177,7 +187,7 @@ class Trace:
         before anything is derived from it.
         """
         if self._n_checked != len(self):
-            check_tables(self.header, {name: table.rows for name, table in self._tables.items()})
+            check_tables(self.header, self._rows)
             self._n_checked = len(self)
 
     # -- deriving -----------------------------------------------------------------------------------
@@ -188,6 +198,8 @@ class Trace:
         mapping: Mapping_ = "interleaved",
         *,
         per: Literal["bank", "array"] = "bank",
+        addresses_per_word: int = 1,
+        union: bool = False,
     ) -> npt.NDArray[np.uint32]:
         """Return where the matches of every search lay: a profile of the trace for one geometry.
 
@@ -201,64 +213,49 @@ class Trace:
             Array a lies in bank a mod n_banks, or in bank a div ceil(arrays / n_banks).
         per : {"bank", "array"}
             What a column counts.
+        addresses_per_word : int
+            Addresses of one array that a word of its readout holds: words are counted, ceil(matches of the array /
+            `addresses_per_word`) of each array. With 1, matches.
+        union : bool
+            Count, for every attempt instead of every search, the slots that at least one of its searches matched:
+            what stands in a candidate set without repetition. Rows that count an AMPER-k group's members find none.
 
         Returns
         -------
         uint32[searches, banks] or uint32[searches, arrays]
-            Matches of each search, recomputed from writes and searches; read-only, cached until the trace
-            grows. A scan: about 10 us a search at n_rows = 20,000.
+            Matches of each search, recomputed from writes and searches; read-only, cached until the trace grows.
+            With `union` a row an attempt, as `attempts` lists them. About 1 ns a match, and some 30 ns a code written;
+            a search by Hamming distance scans.
 
         Raises
         ------
         ValueError
             If a parameter is out of range; or if the trace is of a memory with faults, whose matches do not follow
             from what was written.
+        TypeError
+            If one is of another type.
         """
         if self.header.options.get("faults"):
             raise ValueError(f"faults must be None where matches are located, got {self.header.options['faults']!r}")
-        rows_per_array = whole("rows_per_array", rows_per_array, at_least=1)
-        n_banks = whole("n_banks", n_banks, at_least=1)
-        if mapping not in ("interleaved", "contiguous"):
-            raise ValueError(f"mapping must be 'interleaved' or 'contiguous', got {mapping!r}")
-        if per not in ("bank", "array"):
-            raise ValueError(f"per must be 'bank' or 'array', got {per!r}")
+        profile = matches.Profile(
+            rows_per_array=rows_per_array,
+            n_banks=n_banks,
+            mapping=mapping,
+            per=per,
+            addresses_per_word=addresses_per_word,
+            union=union,
+        )
         self.check()
-        n_arrays = -(-self.header.n_rows // rows_per_array)
-        if per == "array":
-            column_of_array = np.arange(n_arrays)
-        elif mapping == "interleaved":
-            column_of_array = np.arange(n_arrays) % n_banks
-        else:
-            column_of_array = np.arange(n_arrays) // -(-n_arrays // n_banks)
-        n_columns = n_arrays if per == "array" else n_banks
-        key = (len(self), rows_per_array, n_banks, mapping, per)
+        key = (len(self), profile)
         if key not in self._match_counts:
-            from amper._kernels.trace import match_counts
-
             self._match_counts = {k: v for k, v in self._match_counts.items() if k[0] == len(self)}
-            counts = np.zeros((len(self.searches), n_columns), np.uint32)
-            match_counts(
-                self._columns(),
-                np.zeros(n_arrays * rows_per_array, np.uint32),
-                column_of_array.astype(np.int64),
-                rows_per_array,
-                self.header.options.get("distance") == "hamming",
-                counts,
-            )
-            counts.flags.writeable = False
-            self._match_counts[key] = counts
+            self._match_counts[key] = matches.count(self.header, self._rows, profile)
         return self._match_counts[key]
 
-    def _columns(self) -> tuple[Array, ...]:
-        """Return the contiguous columns that kernels read."""
-        ops, writes, samples, searches = self.ops, self.writes, self.samples, self.searches
-        names = (
-            (ops, ("kind", "first", "count")),
-            (writes, ("slot", "code")),
-            (samples, ("first_search", "n_searches")),
-            (searches, ("key", "lo", "hi", "n_neighbours")),
-        )
-        return tuple(np.ascontiguousarray(t[c], np.int64) for t, columns in names for c in columns)
+    @property
+    def _rows(self) -> dict[str, Array]:
+        """The rows of every table."""
+        return {name: table.rows for name, table in self._tables.items()}
 
     def replay(self, sampler: str, *, seed: int | None = None, **options: Any) -> Trace:
         """Return the trace of another sampler under the same writes and batch sizes.
@@ -301,9 +298,9 @@ class Trace:
         self.check()
         codes = np.zeros(self.header.n_rows, np.uint32)
         ops, writes = self.ops, self.writes
-        for op in ops[:first][ops["kind"][:first] != OpKind.SAMPLE]:
-            rows = writes[op["first"] : op["first"] + op["count"]]
-            codes[rows["slot"]] = rows["code"]
+        before = ops[:first][ops["kind"][:first] != OpKind.SAMPLE]
+        rows = writes[spread(before["first"], before["count"])]
+        codes[rows["slot"]] = rows["code"]  # of several writes to a slot the last one stays
         result = Trace()
         stored = np.flatnonzero(codes)
         if len(stored):
@@ -339,8 +336,7 @@ class Trace:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the trace as one .npz: temporary file first, then renamed into place."""
         header = json.dumps({**dataclasses.asdict(self.header), "options": dict(self.header.options)})
-        tables = {name: table.rows for name, table in self._tables.items()}
-        write_npz(Path(path), header, tables)
+        write_npz(Path(path), header, self._rows)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trace:
