@@ -64,8 +64,8 @@ def count(header: TraceHeader, tables: Mapping[str, Array], profile: Profile) ->
 
     n_arrays = -(-header.n_rows // profile.rows_per_array)
     column_of_array = profile.column_of_array(n_arrays)
-    # A word has no use for more addresses than an array has rows.
-    n_addresses = min(profile.addresses_per_word, profile.rows_per_array, header.n_rows)
+    rows_per_array = min(profile.rows_per_array, header.n_rows)
+    n_addresses = min(profile.addresses_per_word, rows_per_array)  # a word has no use for more
     cells = column_of_array if n_addresses == 1 else np.arange(n_arrays)
     rows = _rows(header, tables, union=profile.union)
     n_slots = int(tables["writes"]["slot"].max(initial=-1)) + 1
@@ -78,7 +78,7 @@ def count(header: TraceHeader, tables: Mapping[str, Array], profile: Profile) ->
         np.zeros(((header.bits << _PART_BITS) + 1, 3), np.int64),
         cells,
         column_of_array,
-        (profile.rows_per_array, n_addresses, (1 << header.bits) - 1, header.options.get("distance") == "hamming"),
+        (rows_per_array, n_addresses, (1 << header.bits) - 1, header.options.get("distance") == "hamming"),
         counts,
     )
     counts.flags.writeable = False

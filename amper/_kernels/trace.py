@@ -8,6 +8,8 @@ twice its room at the pool's free end; when that is reached all are moved togeth
 and doubling the fullest takes at most 2 n: what is left of the pool pays for the next time.
 
 A cell is what a match is counted in: a column of the result, or an array where words of several addresses are counted.
+
+Longer than most files, for a kernel may call kernels of its own file only.
 """
 
 import numpy as np
@@ -51,28 +53,30 @@ def _widen(pool, buckets, b):
 
 
 @njit(cache=True)
-def _write(records, pool, buckets, slot, cell, code, value, bits):
-    b = _bucket(code, value, bits)
-    old = np.int64(records[slot, 0])
-    records[slot, 0] = code
-    if old > 0:
-        a = _bucket(old, value, bits)
-        at = buckets[a, 0] + np.int64(records[slot, 1])
-        if a == b:
-            pool[2, at] = code
-            return
-        # The last entry takes its place.
-        buckets[a, 1] -= 1
-        last = buckets[a, 0] + buckets[a, 1]
-        moved = np.int64(pool[0, last])
-        pool[0, at], pool[1, at], pool[2, at] = pool[0, last], pool[1, last], pool[2, last]
-        records[moved, 1] = records[slot, 1]
-    if buckets[b, 1] == buckets[b, 2]:
-        _widen(pool, buckets, b)
-    end = buckets[b, 0] + buckets[b, 1]
-    pool[0, end], pool[1, end], pool[2, end] = slot, cell, code
-    records[slot, 1] = buckets[b, 1]
-    buckets[b, 1] += 1
+def _write(records, pool, buckets, slots, codes, cell_of_array, rows_per_array, value, bits):
+    for w in range(slots.shape[0]):
+        slot, code = slots[w], codes[w]
+        old = np.int64(records[slot, 0])
+        records[slot, 0] = code
+        b = _bucket(code, value, bits)
+        cell = cell_of_array[slot // rows_per_array]
+        if old > 0:
+            a = _bucket(old, value, bits)
+            at = buckets[a, 0] + np.int64(records[slot, 1])
+            if a == b:
+                pool[2, at] = code
+                continue
+            # The last entry takes its place.
+            buckets[a, 1] -= 1
+            last = buckets[a, 0] + buckets[a, 1]
+            pool[0, at], pool[1, at], pool[2, at] = pool[0, last], pool[1, last], pool[2, last]
+            records[np.int64(pool[0, at]), 1] = records[slot, 1]
+        if buckets[b, 1] == buckets[b, 2]:
+            _widen(pool, buckets, b)
+        end = buckets[b, 0] + buckets[b, 1]
+        pool[0, end], pool[1, end], pool[2, end] = slot, cell, code
+        records[slot, 1] = buckets[b, 1]
+        buckets[b, 1] += 1
 
 
 # -- what a search finds --------------------------------------------------------------------------------
@@ -119,7 +123,7 @@ def _ties(records, pool, buckets, below, above, n_holders, wanted, top, value, b
         return
     for slot in range(records.shape[0]):
         code = np.int64(records[slot, 0])
-        if code > 0 and (code == below or code == above):
+        if code > 0 and code in (below, above):
             found[n] = slot
             n += 1
             if n == wanted:
@@ -197,10 +201,10 @@ def _merge(spans):
 
 @njit(cache=True)
 def _is_covered(code, spans):
+    n = 0
     for s in range(spans.shape[0]):
-        if spans[s, 0] <= code <= spans[s, 1]:
-            return True
-    return False
+        n += spans[s, 0] <= code <= spans[s, 1]
+    return n > 0
 
 
 # -- where it lies --------------------------------------------------------------------------------------
@@ -238,6 +242,23 @@ def _count_span(pool, buckets, lo, hi, n_addresses, column_of_cell, begun, value
 
 
 @njit(cache=True)
+def _count_found(
+    records, pool, buckets, spans, others, cell_of_array, rows_per_array, n_addresses, column_of_cell, begun,
+    value, bits, row,
+):  # fmt: skip
+    # Count the slots whose codes lie in the spans, and the others.
+    for s in range(spans.shape[0]):
+        _count_span(pool, buckets, spans[s, 0], spans[s, 1], n_addresses, column_of_cell, begun, value, bits, row)
+    for slot in others:
+        if not _is_covered(np.int64(records[slot, 0]), spans):
+            cell = cell_of_array[slot // rows_per_array]
+            if n_addresses > 1:
+                _count_word(cell, n_addresses, column_of_cell, begun, row)
+            else:
+                row[cell] += np.uint32(1)
+
+
+@njit(cache=True)
 def match_counts(columns, rows, records, pool, buckets, cell_of_array, column_of_cell, settings, counts):
     """Fill counts[row, column] by applying every write in order and looking up every search.
 
@@ -248,7 +269,7 @@ def match_counts(columns, rows, records, pool, buckets, cell_of_array, column_of
     rows : tuple of int64 arrays
         First row of each sampling, how many; first search of each row, how many; whether a search takes part, bool.
     records, pool, buckets
-        All 0 on entry; see above.
+        See above; `records` and `buckets` all 0 on entry.
     cell_of_array, column_of_cell : int64 arrays
         The cells are the columns where `n_addresses` is 1.
     settings : tuple of int
@@ -269,9 +290,9 @@ def match_counts(columns, rows, records, pool, buckets, cell_of_array, column_of
     n_rows_done = 0
     for op in range(kind.shape[0]):
         if kind[op] != 2:
-            for w in range(first[op], first[op] + count[op]):
-                cell = cell_of_array[slot[w] // rows_per_array]
-                _write(records, pool, buckets, slot[w], cell, code[w], value, bits)
+            end = first[op] + count[op]
+            slots, codes = slot[first[op] : end], code[first[op] : end]
+            _write(records, pool, buckets, slots, codes, cell_of_array, rows_per_array, value, bits)
             continue
         for r in range(first_row[first[op]], first_row[first[op]] + n_rows[first[op]]):
             # The slots found by at least one search: spans of codes, and slots beside them.
@@ -299,16 +320,8 @@ def match_counts(columns, rows, records, pool, buckets, cell_of_array, column_of
                         n_others += 1
             if n_spans > 1:
                 n_spans = _merge(spans[:n_spans])
-            row = counts[r]
             begun[0] += n_addresses
-            for s in range(n_spans):
-                _count_span(
-                    pool, buckets, spans[s, 0], spans[s, 1], n_addresses, column_of_cell, begun, value, bits, row
-                )
-            for i in range(n_others):
-                if not _is_covered(np.int64(records[others[i], 0]), spans[:n_spans]):
-                    cell = cell_of_array[others[i] // rows_per_array]
-                    if n_addresses > 1:
-                        _count_word(cell, n_addresses, column_of_cell, begun, row)
-                    else:
-                        row[cell] += np.uint32(1)
+            _count_found(
+                records, pool, buckets, spans[:n_spans], others[:n_others], cell_of_array, rows_per_array,
+                n_addresses, column_of_cell, begun, value, bits, counts[r],
+            )  # fmt: skip

@@ -1,8 +1,6 @@
-"""A replay as a Python list, and a trace's matches by looking at every row."""
+"""A replay as a Python list."""
 
 import math
-
-import numpy as np
 
 
 class NaiveReplay:
@@ -51,35 +49,3 @@ def code_of(mass, scale, bits):
     """Return the fixed-point code of a mass: rounded half up, 1 .. 2**bits - 1."""
     top = 2**bits - 1
     return min(max(math.floor(mass / scale * top + 0.5), 1), top)
-
-
-def match_counts(trace, rows_per_array, n_banks, mapping, hamming=False):
-    """Return matches per bank of every search, by looking at every row for each."""
-    n_arrays = -(-trace.header.n_rows // rows_per_array)
-    codes = {}
-    result = np.zeros((len(trace.searches), n_banks), int)
-    for op in trace.ops:
-        if op["kind"] != 2:
-            for w in trace.writes[op["first"] : op["first"] + op["count"]]:
-                codes[int(w["slot"])] = int(w["code"])
-            continue
-        sample = trace.samples[op["first"]]
-        for s in range(sample["first_search"], sample["first_search"] + sample["n_searches"]):
-            row = trace.searches[s]
-            key, n = int(row["key"]), int(row["n_neighbours"])
-            if n == 0:
-                slots = [i for i, q in codes.items() if row["lo"] <= q <= row["hi"]]
-            else:
-                slots = _nearest(codes, key, n, hamming)
-            for slot in slots:
-                array = slot // rows_per_array
-                bank = array % n_banks if mapping == "interleaved" else array // -(-n_arrays // n_banks)
-                result[s, bank] += 1
-    return result
-
-
-def _nearest(codes, key, n, hamming):
-    def far(slot):
-        return (codes[slot] ^ key).bit_count() if hamming else abs(codes[slot] - key)
-
-    return sorted(codes, key=lambda slot: (far(slot), slot))[:n]
