@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import zlib
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +83,7 @@ def synthetic_trace(
     seed: int = 0,
     sampler: str = "amper-fr",
     clustering: float = 0.0,
+    unique: bool = False,
 ) -> Trace:
     """Return a trace of one insert of `n_rows` rows, then `n_ops` times a sampling and its update.
 
@@ -91,8 +94,8 @@ def synthetic_trace(
     batch_size : int
         Draws of a sampling.
     csp_fraction : float
-        Expected size of the candidate set over `n_rows`, 0 to 1. The radius law's lambda' equals it for
-        these masses; AMPER-k's lambda is twice it.
+        Expected size of the candidate set over `n_rows`, 0 to 1; with `unique`, before slots found twice are counted
+        once. The radius law's lambda' equals it for these masses; AMPER-k's lambda is twice it.
     n_ops : int
         Samplings.
     seed : int
@@ -101,12 +104,18 @@ def synthetic_trace(
         Whose searches are recorded: 20 linear groups of [0, 2^16), one masked search each (AMPER-fr), or one
         count and N_i best matches each (AMPER-k).
     clustering : float
-        Must be 0: matches of neighbouring rows are independent.
+        Chance, 0 to 1, that a slot holds the code that follows its predecessor's in ascending order: runs of
+        neighbouring slots, 1 / (1 - clustering) long in the mean, hold neighbouring codes and are found together. With
+        0 slots are independent, with 1 codes ascend with the slots; the codes are the same ones in every case.
+    unique : bool
+        Draw from the union of the groups' matches: a slot found twice stands in the candidate set once, `n_csp` is
+        the size of the union, and draws name no group.
 
     Returns
     -------
     Trace
-        Each update lets the drawn slots exchange their codes, so that every `n_matches` is exact.
+        Each update lets the drawn slots exchange their codes, so that every `n_matches` is exact. It takes them out of
+        their runs, so that clusters wear down: slowly where few of the rows are drawn, `n_ops` * `batch_size` at most.
 
     Raises
     ------
@@ -125,20 +134,29 @@ def synthetic_trace(
     checks.one_of("sampler", sampler, _SAMPLERS)
     if not 0 <= csp_fraction <= 1:
         raise ValueError(f"csp_fraction must lie between 0 and 1, got {csp_fraction!r}")
-    if clustering != 0:
-        raise ValueError(f"clustering must be 0, got {clustering!r}; clustered matches are not built yet")
+    if not 0 <= clustering <= 1:
+        raise ValueError(f"clustering must lie between 0 and 1, got {clustering!r}")
+    if not isinstance(unique, bool):
+        raise TypeError(f"unique must be True or False, got {unique!r}")
     random = np.random.default_rng(seed)
     codes = np.maximum(1, np.floor(random.random(n_rows) * (_FULL_SCALE - 1) + 0.5)).astype(np.int64)
+    if clustering > 0:
+        codes = _clustered(np.sort(codes), clustering, seed)
     rows = _Rows(codes)
     trace = Trace()
     lam = csp_fraction if sampler == "amper-fr" else 2 * csp_fraction
+    options: dict[str, Any] = {"n_groups": _N_GROUPS, "lam": lam, "csp_fraction": csp_fraction}
+    if clustering > 0:
+        options["clustering"] = clustering
+    if unique:
+        options["unique"] = True
     trace.begin(
         TraceHeader(
             n_rows=n_rows,
             row_bytes=64,
             bits=_BITS,
             sampler=sampler,
-            options={"n_groups": _N_GROUPS, "lam": lam, "csp_fraction": csp_fraction},
+            options=options,
             seed=seed,
             source="synthetic",
         )
@@ -146,11 +164,26 @@ def synthetic_trace(
     trace.record_insert(np.arange(n_rows), codes)
     search = _range_searches if sampler == "amper-fr" else _nearest_searches
     for _ in range(n_ops):
-        draw = _draw(rows, *search(rows, lam, random), batch_size, random)
+        draw = _draw(rows, *search(rows, lam, random), batch_size, random, unique=unique)
         trace.record_sample(draw)
         drawn = np.unique(draw.slots)
         trace.record_update(drawn, rows.permute(drawn, random.permutation(len(drawn))))
     return trace
+
+
+def _clustered(codes: Int64, clustering: float, seed: int) -> Int64:
+    """Return ascending codes in another order: cut in runs, that stand one after another in any order.
+
+    The stream is its own, so that searches and the ranks of draws are those of independent codes.
+    """
+    random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(zlib.crc32(b"clustering"),)))
+    begins = np.flatnonzero(np.append(True, random.random(len(codes) - 1) >= clustering))
+    lengths = np.diff(begins, append=len(codes))
+    order = random.permutation(len(begins))
+    # The run at place i of the new order begins where all before it end.
+    ends = np.cumsum(lengths[order])
+    result: Int64 = codes[np.arange(len(codes)) + np.repeat(begins[order] - ends + lengths[order], lengths[order])]
+    return result
 
 
 def _representatives(random: np.random.Generator) -> list[int]:
@@ -200,10 +233,18 @@ def _draw(
     found: list[Int64],
     batch_size: int,
     random: np.random.Generator,
+    *,
+    unique: bool,
 ) -> Draw:
     """Return uniform draws from what was found, or from all rows where nothing was."""
     members = np.concatenate(found)
-    groups = np.repeat([s[0] for s in searches], [len(slots) for slots in found])
+    if unique:
+        is_member = np.zeros(len(rows.slot_at), np.bool_)
+        is_member[members] = True
+        members = np.flatnonzero(is_member)
+        groups = np.full(len(members), -1)
+    else:
+        groups = np.repeat([s[0] for s in searches], [len(slots) for slots in found])
     n_csp, n = len(members), len(rows.slot_at)
     table = np.array(searches, np.int64)
     if n_csp == 0:

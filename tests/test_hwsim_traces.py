@@ -92,13 +92,115 @@ def test_a_range_is_covered_by_the_fewest_aligned_blocks():
         ({"n_ops": -1}, r"n_ops must be at least 0, got -1"),
         ({"seed": -1}, r"seed must be at least 0, got -1"),
         ({"sampler": "per"}, r"sampler must be one of 'amper-fr', 'amper-k', got 'per'"),
-        ({"clustering": 0.5}, r"clustering must be 0, got 0.5; clustered matches are not built yet"),
+        ({"clustering": -0.5}, r"clustering must lie between 0 and 1, got -0.5"),
+        ({"clustering": 1.5}, r"clustering must lie between 0 and 1, got 1.5"),
+        ({"clustering": float("nan")}, r"clustering must lie between 0 and 1, got nan"),
     ],
 )
 def test_a_bad_parameter_is_refused(parameters, message):
     good = {"n_rows": 10, "batch_size": 4, "csp_fraction": 0.1, "n_ops": 1, "seed": 0}
     with pytest.raises(ValueError, match=message):
         hwsim.synthetic_trace(**{**good, **parameters})
+
+
+def test_unique_is_a_truth_value():
+    with pytest.raises(TypeError, match="unique must be True or False, got 1"):
+        hwsim.synthetic_trace(10, unique=1)
+
+
+def inserted(**parameters):
+    """Return the codes by slot, as the insert of a synthetic trace writes them."""
+    trace = hwsim.synthetic_trace(**parameters)
+    return trace.writes["code"][: trace.header.n_rows].astype(int)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 1_000])
+def test_clustering_rearranges_the_codes_and_changes_none(n_rows):
+    codes = inserted(n_rows=n_rows, seed=3, n_ops=0)
+    uniform = np.random.default_rng(3).random(n_rows)
+    np.testing.assert_array_equal(codes, np.maximum(1, np.floor(uniform * 65_535 + 0.5)))
+    for clustering in (0.0, 0.3, 0.95, 1.0):
+        clustered = inserted(n_rows=n_rows, seed=3, n_ops=0, clustering=clustering)
+        np.testing.assert_array_equal(np.sort(clustered), np.sort(codes))
+        np.testing.assert_array_equal(clustered, inserted(n_rows=n_rows, seed=3, n_ops=0, clustering=clustering))
+
+
+def test_clusters_are_searched_by_the_searches_of_independent_codes():
+    plain = hwsim.synthetic_trace(2_000, 16, n_ops=1, seed=6)
+    clustered = hwsim.synthetic_trace(2_000, 16, n_ops=1, seed=6, clustering=0.9)
+    np.testing.assert_array_equal(clustered.searches, plain.searches)
+    np.testing.assert_array_equal(clustered.draws["group"], plain.draws["group"])
+    assert (plain.header.options.get("clustering"), clustered.header.options["clustering"]) == (None, 0.9)
+
+
+def test_with_clustering_1_codes_ascend_with_the_slots():
+    codes = inserted(n_rows=5_000, seed=1, n_ops=0, clustering=1.0)
+    assert (np.diff(codes) >= 0).all()
+
+
+@pytest.mark.parametrize("clustering", [0.0, 0.5, 0.75, 0.95])
+def test_a_slot_holds_the_code_that_follows_its_predecessors_with_the_chance_asked_for(clustering):
+    n = 20_000
+    codes = inserted(n_rows=n, seed=8, n_ops=0, clustering=clustering)
+    stored = np.unique(codes)
+    place = np.searchsorted(stored, codes)
+    # Equal codes follow one another too; by chance a slot in about 2 of 17,000 codes stored does.
+    follows = (np.diff(place) == 0) | (np.diff(place) == 1)
+    # Five standard deviations of a binomial, one of two million runs beyond them; and what chance adds.
+    bound = 5 * np.sqrt(clustering * (1 - clustering) / n) + 3e-4
+    assert abs(follows.mean() - clustering) < bound
+    lengths = np.diff(np.flatnonzero(np.concatenate(([True], ~follows, [True]))))
+    if clustering:
+        assert lengths.mean() == pytest.approx(1 / (1 - clustering), rel=0.15)
+        # Runs are geometric: one of them goes on with the same chance, however long it is.
+        for k in (1, 2, 3):
+            longer, sd = clustering**k, np.sqrt(clustering**k * (1 - clustering**k) / len(lengths))
+            assert abs((lengths > k).mean() - longer) < 5 * sd + 1e-3
+
+
+def test_matches_of_clustered_codes_lie_in_few_arrays():
+    def arrays(clustering):
+        trace = hwsim.synthetic_trace(20_000, 16, n_ops=3, seed=2, clustering=clustering)
+        counts = trace.match_counts(64, 1, per="array")
+        np.testing.assert_array_equal(counts.sum(axis=1), trace.searches["n_matches"])
+        return (counts > 0).sum()
+
+    assert arrays(1.0) < 0.1 * arrays(0.0)
+    assert arrays(1.0) < arrays(0.95) < arrays(0.5) < arrays(0.0)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("clustering", [0.0, 0.9])
+def test_a_unique_candidate_set_is_the_union_of_what_was_found(sampler, clustering):
+    trace = hwsim.synthetic_trace(400, 32, 0.7, 6, seed=9, sampler=sampler, clustering=clustering, unique=True)
+    assert trace.header.options["unique"] is True
+    union = trace.match_counts(64, 4, union=True).sum(axis=1)
+    np.testing.assert_array_equal(trace.samples["n_csp"], union)
+    again = hwsim.synthetic_trace(400, 32, 0.7, 6, seed=9, sampler=sampler, clustering=clustering)
+    assert union[0] < again.samples["n_csp"][0]
+    assert "unique" not in again.header.options
+    assert (trace.draws["group"] == -1).all()
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_unique_draws_are_uniform_over_the_slots_found(sampler):
+    n, b = 60, 100_000
+    trace = hwsim.synthetic_trace(n, b, 0.6, 1, seed=12, sampler=sampler, unique=True)
+    codes = trace.writes["code"][:n].astype(int)
+    searches = trace.searches[trace.searches["n_neighbours"] > 0] if sampler == "amper-k" else trace.searches
+    found = set()
+    for search in searches:
+        if sampler == "amper-fr":
+            found |= {i for i in range(n) if search["lo"] <= codes[i] <= search["hi"]}
+        else:
+            nearest = sorted(range(n), key=lambda i: (abs(codes[i] - int(search["key"])), i))
+            found |= set(nearest[: search["n_neighbours"]])
+    drawn = np.bincount(trace.draws["slot"], minlength=n)
+    assert set(np.flatnonzero(drawn)) == found
+    assert 10 < len(found) == trace.samples["n_csp"][0]
+    expected = b / len(found)
+    chi2, df = ((drawn[list(found)] - expected) ** 2 / expected).sum(), len(found) - 1
+    assert abs(chi2 - df) < 5 * np.sqrt(2 * df)  # one run of a hundred thousand is beyond
 
 
 def test_a_report_is_json():
