@@ -1,8 +1,9 @@
 """Technology numbers, each with its source: presets in `presets/*.toml`, and user files of the same form.
 
 A file holds a `title`, a `kind`, sections of numbers `{ value, unit, source | assumed }`, and for TCAMs a
-list of `[[array]]` geometries. `based_on = ["cmos45"]` takes over the sections of another preset; a
-section or key of the file itself wins. A number whose key ends in a unit (`_ns`, `_pj`, ...) must state it.
+list of `[[array]]` geometries; a CPU's sections are the sizes that were measured, `[n10000]`. `based_on = ["cmos45"]`
+takes over the sections of another preset; a section or key of the file itself wins. A number whose key ends in a unit
+(`_ns`, `_pj`, ...) must state it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _UNIT_OF_SUFFIX = {
     "mm": "ps/mm",
     "efficiency": "1",
 }
+_KINDS = ("tcam", "cmos", "dram", "gpu", "cpu")
 _ARRAY_REQUIRED = ("search_ns", "search_pj", "write_ns", "write_pj", "area_um2")
 _ARRAY_KEYS = (*_ARRAY_REQUIRED, "leakage_uw")
 
@@ -106,7 +108,7 @@ class Technology:
     name : str
         Preset name, or the path of a user's file.
     title, kind : str
-        What it describes; "tcam", "cmos", "dram" or "gpu".
+        What it describes; "tcam", "cmos", "dram", "gpu" or "cpu".
     sections : mapping
         Numbers by section, then key; those of `based_on` included.
     """
@@ -220,7 +222,7 @@ def _load(path: Path, name: str) -> Technology:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"technology must name a readable TOML file, got {str(path)!r}: {error}") from error
     title = _text(path, document, "title")
-    kind = one_of(f"kind in {str(path)!r}", document.pop("kind", None), ("tcam", "cmos", "dram", "gpu"))
+    kind = one_of(f"kind in {str(path)!r}", document.pop("kind", None), _KINDS)
     sections: dict[str, dict[str, Cited]] = {}
     based_on = document.pop("based_on", [])
     if not isinstance(based_on, list):

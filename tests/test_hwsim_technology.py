@@ -41,8 +41,8 @@ def test_every_number_of_every_preset_has_a_unit_and_a_source(name):
         assert source.strip() == source, key
 
 
-def test_presets_are_the_two_tcams_and_what_surrounds_them():
-    assert hwsim.technologies() == ["camasim-fefet45", "cmos45", "evacam-fefet45", "gpus", "row-memory"]
+def test_presets_are_the_two_tcams_what_surrounds_them_and_what_they_are_compared_with():
+    assert hwsim.technologies() == ["camasim-fefet45", "cmos45", "cpu-epyc", "evacam-fefet45", "gpus", "row-memory"]
 
 
 def test_numbers_without_a_paper_or_a_measurement_say_that_they_are_assumed():
