@@ -127,6 +127,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("tech", _tech, "list technologies, or print one's numbers with their sources")
     sub.add_argument("name", nargs="?", metavar="NAME", help="a preset, or the path of a TOML file")
+
+    sub = command("calibrate-cpu", _calibrate_cpu, "time this machine's own sum tree, for the machine sumtree-cpu")
+    sub.add_argument("--n", type=int, nargs="+", help="transitions in the buffer (default: 1e3, 1e4, ... 1e7)")
+    sub.add_argument("--out", type=Path, default=Path("cpu.toml"), help="technology file (default: %(default)s)")
+    sub.add_argument("--quick", action="store_true", help="a tenth of the ops, and n = 1,000 and 10,000 only")
     return parser
 
 
@@ -305,6 +310,22 @@ def _tech(options: argparse.Namespace) -> Any:
             [(r["key"], f"{r['value']:g}", r["unit"], r["source"]) for r in rows],
         )
     return {"name": chosen.name, "title": chosen.title, "numbers": rows}
+
+
+def _calibrate_cpu(options: argparse.Namespace) -> Any:
+    from experiments import cpu_calibration as cpu
+
+    path = cpu.checked_path(options.out)  # before the work, not after it
+    sizes = options.n or (cpu.QUICK_SIZES if options.quick else cpu.SIZES)
+    with _progress() as stage:
+        rows = cpu.measure(sizes, n_runs=cpu.N_QUICK_RUNS if options.quick else cpu.N_RUNS, stage=stage)
+    cpu.write_technology(path, rows)
+    use = f"amper latency --n {max(sizes)} --machine sumtree-cpu:technology={path}"
+    if not options.json:
+        print(f"One op of b rows on one core of {cpu.cpu()}: call + b * row, measured.")
+        _print_table(*cpu.table(rows))
+        print(f"Written: {path}\nUse it: {use}")
+    return {"cpu": cpu.cpu(), "written": str(path), "use": use, "rows": rows}
 
 
 # -- running and printing -------------------------------------------------------------------------------

@@ -28,5 +28,5 @@ def measures(report: hwsim.Report) -> Row:
         **others,
         "sample_aj": None if energy is None else energy / len(sample),
         "area_um2": report.area_um2,
-        "source": "modelled",
+        "source": "measured" if report.machine["name"] == "sumtree-cpu" else "modelled",
     }

@@ -140,6 +140,36 @@ def test_tech_prints_every_number_with_its_source(capsys):
     assert "source" in run(capsys, "tech", "camasim-fefet45")[1]
 
 
+def test_a_quick_calibration_writes_a_file_that_serves_a_machine(capsys, tmp_path):
+    path = tmp_path / "mine.toml"
+    code, out, err = run(capsys, "calibrate-cpu", "--n", 900, 600, "--quick", "--out", path)
+    assert (code, err) == (0, "")
+    use = f"amper latency --n 900 --machine sumtree-cpu:technology={path}"
+    assert f"Use it: {use}" in out
+    assert all(word in out for word in ("call", "a row", "sample", "update", "insert", "600", "900", str(path)))
+    assert run(capsys, *use.split()[1:])[0] == 0
+    code, out, _ = run(capsys, "tech", path, "--json")
+    assert [number["key"] for number in json.loads(out)["numbers"]][:2] == [
+        "n600.sample_call_ns", "n600.sample_row_ns"]  # fmt: skip
+    code, _, err = run(capsys, "latency", "--n", 901, "--machine", f"sumtree-cpu:technology={path}")
+    assert code == 2
+    assert "n_rows must be at most 900, the largest size measured" in err
+
+
+def test_a_calibration_as_json_is_one_document(capsys, tmp_path):
+    code, out, _ = run(capsys, "calibrate-cpu", "--n", 600, "--quick", "--out", tmp_path / "mine.toml", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert [(row["n"], row["op"]) for row in document["rows"]] == [(600, op) for op in ("sample", "update", "insert")]
+    assert document["written"] == str(tmp_path / "mine.toml")
+
+
+def test_the_cpu_is_tagged_measured_and_other_machines_modelled(capsys):
+    _, out, _ = run(capsys, "latency", "--n", 2000, "--machine", "sumtree-cpu", "sumtree-gpu", "--json")
+    assert [row["source"] for row in json.loads(out)["rows"]] == ["measured", "modelled"]
+    assert "AMD EPYC" in run(capsys, "tech", "cpu-epyc")[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -172,6 +202,9 @@ def test_tech_prints_every_number_with_its_source(capsys):
         (["report", "--out", "/proc/nothing"], "out must be a folder that can be written"),
         (["results", "nonsense"], "study must be one of"),
         (["results", "--store", "absent.sqlite"], "store must be a file that a study wrote"),
+        (["calibrate-cpu", "--n", "0"], "n must be at least the largest batch timed, 512, got [0]"),
+        (["calibrate-cpu", "--out", "cpu.txt"], "out must be a .toml file in a folder that can be written"),
+        (["calibrate-cpu", "--out", "absent/cpu.toml"], "out must be a .toml file in a folder that can be written"),
         (["tech", "unobtainium"], "technology must be one of"),
         (["tech", "absent.toml"], "technology must name a readable TOML file"),
     ],
@@ -197,5 +230,5 @@ def test_the_installed_command_answers():
     ran = subprocess.run(
         [sys.executable, "-m", "experiments.cli", "--help"], capture_output=True, text=True, check=True
     )
-    for command in ("report", "latency", "train", "compare", "run", "list", "results", "tech"):
+    for command in ("report", "latency", "train", "compare", "run", "list", "results", "tech", "calibrate-cpu"):
         assert command in ran.stdout

@@ -44,7 +44,7 @@ def label_of(row: Row) -> str:
     values = [part.partition("=")[2] for part in options.split(",") if part]
     if name == "sumtree-gpu":
         return "GPU tree, " + " ".join(values)
-    names = {"amper-fr": "AMPER-fr", "amper-k": "AMPER-k"}
+    names = {"amper-fr": "AMPER-fr", "amper-k": "AMPER-k", "sumtree-cpu": "CPU tree"}
     return ", ".join([names.get(name, name), *values])
 
 
