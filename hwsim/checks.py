@@ -34,3 +34,10 @@ def one_of(name: str, value: object, known: Iterable[str], advice: str = "") -> 
         listed = ", ".join(repr(n) for n in names)
         raise ValueError(f"{name} must be one of {listed}, got {value!r}{'; ' + advice if advice else ''}")
     return value
+
+
+def flag(name: str, value: object) -> bool:
+    """Return `value` if it is True or False; TypeError otherwise."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return value
