@@ -301,9 +301,7 @@ def test_a_parameter_of_the_wrong_type_or_name_is_a_type_error(name, parameters,
 
 
 def test_an_unknown_machine_lists_the_known_ones():
-    with pytest.raises(
-        ValueError, match=r"name must be one of 'amper-fr', 'amper-k', 'sumtree-cpu', 'sumtree-gpu'.*, got 'tpu'"
-    ):
+    with pytest.raises(ValueError, match=r"name must be one of 'amper-fr', 'amper-k', .*'sumtree-gpu'.*, got 'tpu'"):
         hwsim.machine("tpu", n_rows=5)
     assert set(hwsim.machines.available()) >= {"amper-fr", "amper-k", "sumtree-cpu", "sumtree-gpu"}
 

@@ -90,6 +90,7 @@ _factories: dict[str, str | Callable[..., Machine]] = {
     "amper-k": "hwsim.machines.amper:amper_k",
     "sumtree-cpu": "hwsim.machines.cpu_sumtree:CpuSumtree",
     "sumtree-gpu": "hwsim.machines.gpu_sumtree:GpuSumtree",
+    "sumtree-onchip": "hwsim.machines.onchip_sumtree:TreeMachine",
 }
 
 
