@@ -88,6 +88,7 @@ class HasClosedForm(Protocol):
 _factories: dict[str, str | Callable[..., Machine]] = {
     "amper-fr": "hwsim.machines.amper:amper_fr",
     "amper-k": "hwsim.machines.amper:amper_k",
+    "rejection-onchip": "hwsim.machines.onchip_rejection:RejectionMachine",
     "sumtree-cpu": "hwsim.machines.cpu_sumtree:CpuSumtree",
     "sumtree-gpu": "hwsim.machines.gpu_sumtree:GpuSumtree",
     "sumtree-onchip": "hwsim.machines.onchip_sumtree:TreeMachine",
