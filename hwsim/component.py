@@ -84,11 +84,11 @@ class Component:
         self.energy_aj = 0
         self.unit_busy_fs = 0
 
-    def work(self, op: int, start_fs: int, duration_fs: int, energy_aj: int = 0) -> None:
-        """Enter that one unit works during [start, start + duration)."""
+    def work(self, op: int, start_fs: int, duration_fs: int, energy_aj: int = 0, n_units: int = 1) -> None:
+        """Enter that `n_units` units work during [start, start + duration)."""
         self.energy_aj += energy_aj
-        self.unit_busy_fs += duration_fs
-        self._ledger.append(self._index, op, start_fs, duration_fs, energy_aj)
+        self.unit_busy_fs += n_units * duration_fs
+        self._ledger.append(self._index, op, start_fs, duration_fs, energy_aj, n_units=n_units)
 
     def wait(self, op: int, start_fs: int, duration_fs: int, cause: str) -> None:
         """Enter that a unit holds finished work and waits during [start, start + duration)."""

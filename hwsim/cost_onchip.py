@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwsim import units
-from hwsim.cost import sram_access_pj, tree_levels
+from hwsim.cost import cycles_of, memory_um2, sram_access_pj, tree_levels
 from hwsim.technology import Technology
 
 FAN_OUTS = (2, 4, 8, 16)
@@ -19,11 +19,6 @@ FAN_OUTS = (2, 4, 8, 16)
 def fastest_clock_ghz(tech: Technology) -> float:
     """Return the clock at which a uniform number, and an addition, still fit a cycle; memories take several."""
     return 1.0 / max(tech.number("urng.delay_ns"), tech.number("adder.delay_ns"))
-
-
-def cycles_of(ns: float, period_fs: int) -> int:
-    """Return the cycles an analog time takes, at least one."""
-    return max(1, units.cycles_from_fs(units.fs_from_ns(ns), period_fs))
 
 
 def memory_cycles(tech: Technology, n_bits: int, period_fs: int) -> int:
@@ -39,12 +34,6 @@ def memory_cycles(tech: Technology, n_bits: int, period_fs: int) -> int:
     while n_bits > reach:
         reach, n_fourfolds = 4 * reach, n_fourfolds + 1
     return cycles_of(tech.number("sram.access_ns") + n_fourfolds * tech.number("sram_size.fourfold_ns"), period_fs)
-
-
-def memory_um2(tech: Technology, n_bits: int, *, two_ports: bool = False) -> float:
-    """Return the area of an SRAM, um2; a second port takes larger cells."""
-    cell = tech.number("sram.cell_area_um2") * (tech.number("sram_size.two_port_area") if two_ports else 1.0)
-    return n_bits * cell / tech.number("sram.area_efficiency")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,9 +60,19 @@ class Ledger:
         self._blocks: list[tuple[Int64, ...]] = []
         self._causes = [""]
 
-    def append(self, component: int, op: int, start_fs: int, duration_fs: int, energy_aj: int, cause: str = "") -> None:
-        """Append one entry."""
-        busy = 0 if cause else duration_fs
+    def append(
+        self,
+        component: int,
+        op: int,
+        start_fs: int,
+        duration_fs: int,
+        energy_aj: int,
+        cause: str = "",
+        *,
+        n_units: int = 1,
+    ) -> None:
+        """Append one entry: `n_units` units work together, or with a cause wait."""
+        busy = 0 if cause else n_units * duration_fs
         entry = (component, op, start_fs, duration_fs, busy, energy_aj, self._cause(cause) if cause else 0)
         for column, value in zip(self._tail, entry, strict=True):
             column.append(value)

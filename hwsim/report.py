@@ -24,11 +24,19 @@ class Report:
         What the machine was made with, its `name` included.
     fidelity, arrivals : str
         How it was simulated.
+    arrived_fs : int64[ops]
+        When each op of the trace arrived.
     latency_fs : mapping of int64[k]
         By kind (`sample`, `update`, `insert`, `fetch`), in trace order. A fetch gathers the rows of the
-        sampling before it and is no part of the sampling's latency.
+        sampling before it and is no part of the sampling's latency. Unless arrivals are serial a latency runs
+        from the arrival, with all waiting.
     makespan_fs : int
         From the start of the first op to the end of the last.
+    n_filling, filled_fs : int
+        Ops before the first sampling, served one after another, and when they had ended; all ops where arrivals
+        are serial.
+    in_system_fs : int
+        Time that the ops after those spent in the machine, from arrival to end, added up.
     energy_aj : int or None
         Sum over the components whose energy is modelled; None where none is.
     energy_by_kind_aj : mapping of int or None
@@ -40,7 +48,8 @@ class Report:
         together the makespan; `stalls` by cause; `energy_aj`, `area_um2`; `n_units`, `unit_busy_fs` (working
         time added over units).
     sample_phases : mapping of int64[k]
-        Each sampling's latency split along its critical path, femtoseconds; phases add up to the latency.
+        Each sampling's latency split along its critical path, femtoseconds; phases add up to the latency. Unless
+        arrivals are serial, `waiting` is what the sampling did not spend in the others.
     n_dropped : int
         Matches lost in a full candidate-set buffer.
     not_covered : tuple of str
@@ -50,8 +59,12 @@ class Report:
     machine: Mapping[str, Any]
     fidelity: str
     arrivals: str
+    arrived_fs: Int64
     latency_fs: Mapping[str, Int64]
     makespan_fs: int
+    n_filling: int
+    filled_fs: int
+    in_system_fs: int
     energy_aj: int | None
     energy_by_kind_aj: Mapping[str, int | None]
     area_um2: float | None
@@ -79,12 +92,29 @@ class Report:
         """The energy in picojoules, None where it is not modelled."""
         return units.pj_from_aj(self.energy_aj)
 
+    @property
+    def throughput_hz(self) -> float | None:
+        """Ops a second once the buffer was filled; None where nothing was served after that."""
+        n_ops, lasted = len(self.arrived_fs) - self.n_filling, self.makespan_fs - self.filled_fs
+        return n_ops / units.s_from_fs(lasted) if lasted else None
+
+    @property
+    def mean_in_system(self) -> float | None:
+        """Ops in the machine, waiting ones included, averaged over the time after the buffer was filled."""
+        lasted = self.makespan_fs - self.filled_fs
+        return self.in_system_fs / lasted if lasted else None
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-serialisable values; None where something is not known."""
         return {
             "machine": dict(self.machine),
             "fidelity": self.fidelity,
             "arrivals": self.arrivals,
+            "arrived_fs": self.arrived_fs.tolist(),
+            "n_filling": self.n_filling,
+            "filled_fs": self.filled_fs,
+            "throughput_hz": self.throughput_hz,
+            "mean_in_system": self.mean_in_system,
             "latency_fs": {kind: values.tolist() for kind, values in self.latency_fs.items()},
             "makespan_fs": self.makespan_fs,
             "makespan_ns": self.makespan_ns,

@@ -1,4 +1,4 @@
-"""A trace on a machine, op after op: by events, or by formula."""
+"""A trace on a machine: by events, or by formula."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from amper.trace import OpKind, Trace
 from hwsim import units
+from hwsim.arrivals import Closed, Poisson, n_filling
 from hwsim.checks import one_of
 from hwsim.closedform import NotApplicableError
 from hwsim.component import Charge, Component, ComponentSpec
 from hwsim.cost import fetch_fs
 from hwsim.ledger import Ledger, check_balance
-from hwsim.machines import HasClosedForm, Machine
+from hwsim.machines import HasArrays, HasClosedForm, Machine, Processes
 from hwsim.report import Report
 
 if TYPE_CHECKING:
@@ -24,22 +25,38 @@ if TYPE_CHECKING:
 
 Int64 = npt.NDArray[np.int64]
 
-FIDELITIES = ("burst", "closed")
-ARRIVALS = ("serial",)
+FIDELITIES = ("array", "burst", "closed")
 _KIND_NAMES = {OpKind.SAMPLE: "sample", OpKind.UPDATE: "update", OpKind.INSERT: "insert"}
+
+
+class DeadlockError(RuntimeError):
+    """Ops wait for each other for ever: the simulator is wrong, not its user."""
+
+
 _ROW_MEMORY = ComponentSpec(name="row_memory", has_energy=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Times:
-    """Latency of every op, phases of every sampling, fetch after every sampling; int64, femtoseconds."""
+    """What a run says of every op, int64 femtoseconds.
+
+    Latency and arrival of every op; phases of every sampling, and the fetch after it; makespan; where the
+    buffer was filled (ops, time), and the time ops spent in the machine after that, added up.
+    """
 
     latency_fs: Int64
     phases_fs: Mapping[str, Int64]
     fetch_fs: Int64
+    arrived_fs: Int64
+    makespan_fs: int
+    n_filling: int = 0
+    filled_fs: int = 0
+    in_system_fs: int = 0
 
 
-def simulate(trace: Trace, machine: Machine, fidelity: str = "burst", arrivals: str = "serial") -> Report:
+def simulate(
+    trace: Trace, machine: Machine, fidelity: str = "burst", arrivals: str | Poisson | Closed = "serial"
+) -> Report:
     """Return what serving `trace` costs on `machine`.
 
     Parameters
@@ -48,11 +65,13 @@ def simulate(trace: Trace, machine: Machine, fidelity: str = "burst", arrivals: 
         What a replay did.
     machine : Machine
         Made by `hwsim.machine`.
-    fidelity : {"burst", "closed"}
-        Event simulation, in which what a bank drains or writes without a pause is one event; or the formula,
-        equal to it to the femtosecond.
-    arrivals : {"serial"}
-        Op k starts when op k - 1, with the fetch that follows a sampling, has ended.
+    fidelity : {"array", "burst", "closed"}
+        Event simulation with every array and every address (the slow reference; a machine without arrays has
+        one event simulation); event simulation in which what goes on without a pause is one event; or the
+        formula. Where the formula applies, the three agree to the femtosecond.
+    arrivals : "serial", Poisson or Closed
+        Op k starts when op k - 1, with the fetch that follows a sampling, has ended; or as `hwsim.Poisson` and
+        `hwsim.Closed` say. Matches are those of the trace, whatever order the ops end in.
 
     Returns
     -------
@@ -62,11 +81,13 @@ def simulate(trace: Trace, machine: Machine, fidelity: str = "burst", arrivals: 
     Raises
     ------
     TypeError
-        If `trace` or `machine` is something else.
+        If `trace`, `machine` or `arrivals` is something else.
     ValueError
         If the machine could not have served the trace, or a name is unknown.
     NotApplicableError
-        If fidelity is "closed" and the machine has no formula for the trace.
+        If fidelity is "closed" and the machine has no formula for the trace, or ops may overlap.
+    DeadlockError
+        If ops wait for each other for ever: the simulator is wrong, not its user.
 
     Examples
     --------
@@ -83,27 +104,30 @@ def simulate(trace: Trace, machine: Machine, fidelity: str = "burst", arrivals: 
     if not isinstance(machine, Machine):
         raise TypeError(f"machine must be made by hwsim.machine, got {machine!r}")
     one_of("fidelity", fidelity, FIDELITIES)
-    one_of("arrivals", arrivals, ARRIVALS)
+    if not isinstance(arrivals, Poisson | Closed) and arrivals != "serial":
+        raise TypeError(f"arrivals must be 'serial', a hwsim.Poisson or a hwsim.Closed, got {arrivals!r}")
     _check_slots(trace, machine)
     machine.check(trace)
     ledger = Ledger()
     specs = (*machine.components, _ROW_MEMORY)
     components = [Component(spec, i, ledger) for i, spec in enumerate(specs)]
-    run = _by_events if fidelity == "burst" else _by_formula
-    times = run(trace, machine, {c.spec.name: c for c in components})
+    accounts = {c.spec.name: c for c in components}
+    if fidelity == "closed":
+        times = _by_formula(trace, machine, arrivals, accounts)
+    else:
+        times = _by_events(trace, machine, arrivals, accounts, by_array=fidelity == "array")
     return _report(trace, machine, fidelity, arrivals, times, components, ledger)
 
 
 def _check_slots(trace: Trace, machine: Machine) -> None:
     """Raise ValueError if the trace writes beyond the machine, or samples before anything is stored."""
-    writes, ops = trace.writes, trace.ops
+    slots, ops = trace.writes["slot"], trace.ops
     for name, n_rows, advice in (
         ("machine", machine.n_rows, f"; make the machine with n_rows={trace.header.n_rows}"),
         ("trace", trace.header.n_rows, ""),
     ):
-        outside = np.flatnonzero((writes["slot"] < 0) | (writes["slot"] >= n_rows))
-        if len(outside):
-            slot = int(writes["slot"][outside[0]])
+        if len(slots) and not (slots.min() >= 0 and slots.max() < n_rows):
+            slot = int(slots[(slots < 0) | (slots >= n_rows)][0])
             raise ValueError(f"slot must lie in the {name}'s 0 .. {n_rows - 1}, got {slot}{advice}")
     sampled = np.flatnonzero(ops["kind"] == OpKind.SAMPLE)
     stored = np.flatnonzero((ops["kind"] == OpKind.INSERT) & (ops["count"] > 0))
@@ -121,37 +145,105 @@ def _fetches(trace: Trace) -> Int64:
     return each[inverse] if len(sizes) else np.zeros(0, np.int64)
 
 
-def _by_events(trace: Trace, machine: Machine, components: Mapping[str, Component]) -> _Times:
+def _by_events(
+    trace: Trace,
+    machine: Machine,
+    arrivals: str | Poisson | Closed,
+    components: Mapping[str, Component],
+    *,
+    by_array: bool,
+) -> _Times:
     """Run every op through the machine's processes."""
     import simpy as sp
 
     env = sp.Environment()
-    processes = machine.processes(env, trace, components)
-    fetches = _fetches(trace)
-    latency = np.zeros(len(trace), np.int64)
-    phases = {name: np.zeros(len(fetches), np.int64) for name in machine.phases}
-
-    def serial() -> Generator[simpy.Event, Any, None]:
-        n_sampled = 0
-        for op in range(len(trace)):
-            start = int(env.now)
-            split = yield from processes.perform(op)
-            latency[op] = int(env.now) - start
-            if trace.ops["kind"][op] == OpKind.SAMPLE:
-                for name, value in split.items():
-                    phases[name][n_sampled] = value
-                fetch = int(fetches[n_sampled])
-                components["row_memory"].work(op, int(env.now), fetch)
-                yield env.timeout(fetch)
-                n_sampled += 1
-
+    make = machine.array_processes if by_array and isinstance(machine, HasArrays) else machine.processes
+    run = _Run(env, trace, machine, make(env, trace, components), components["row_memory"])
+    times = run.times
     try:
-        env.run(until=env.all_of([env.process(serial())]))
+        times.n_filling = len(trace) if isinstance(arrivals, str) else n_filling(trace)
+        _finish(env, [run.serial(times.n_filling)])
+        times.filled_fs = int(env.now)
+        if not isinstance(arrivals, str):
+            _finish(env, arrivals.jobs(env, trace, times.n_filling, run.serve))
     except OverflowError:  # the ledger's columns are int64
         _check_length(int(env.now) + 1)
         raise
     _check_length(int(env.now))
-    return _Times(latency_fs=latency, phases_fs=phases, fetch_fs=fetches)
+    times.makespan_fs = int(env.now)
+    if not isinstance(arrivals, str):
+        sampled = np.flatnonzero(trace.ops["kind"] == OpKind.SAMPLE)
+        served = sum(times.phases_fs.values(), np.zeros(len(sampled), np.int64))
+        times.phases_fs = {**times.phases_fs, "waiting": times.latency_fs[sampled] - served}
+    return times
+
+
+def _finish(env: simpy.Environment, jobs: Sequence[Generator[simpy.Event, Any, None]]) -> None:
+    """Run until every job has ended.
+
+    Raises
+    ------
+    DeadlockError
+        If nothing more happens before that.
+    """
+    running = [env.process(job) for job in jobs]
+    try:
+        env.run(until=env.all_of(running))
+    except RuntimeError as error:
+        if any(process.is_alive for process in running) and env.peek() == float("inf"):
+            left = sum(process.is_alive for process in running)
+            raise DeadlockError(
+                f"{left} of {len(running)} streams of ops wait for each other since {env.now} fs"
+            ) from error
+        raise
+
+
+class _Run:
+    """One run of a trace: serves ops, and keeps what they took."""
+
+    def __init__(
+        self, env: simpy.Environment, trace: Trace, machine: Machine, processes: Processes, row_memory: Component
+    ) -> None:
+        import simpy as sp
+
+        self._env, self._processes, self._memory = env, processes, row_memory
+        self._channel = sp.Resource(env)
+        self._is_sample = trace.ops["kind"] == OpKind.SAMPLE
+        self._row = np.cumsum(self._is_sample) - 1
+        fetches, n = _fetches(trace), len(trace)
+        phases = {name: np.zeros(len(fetches), np.int64) for name in machine.phases}
+        self._fetch_fs = fetches
+        self.times = _Times(
+            latency_fs=np.zeros(n, np.int64),
+            phases_fs=phases,
+            fetch_fs=fetches.copy(),
+            arrived_fs=np.zeros(n, np.int64),
+            makespan_fs=0,
+        )
+
+    def serial(self, n_ops: int) -> Generator[simpy.Event, Any, None]:
+        """Serve ops 0 .. n_ops one after another."""
+        for op in range(n_ops):
+            yield from self.serve(op, int(self._env.now))
+
+    def serve(self, op: int, arrived_fs: int) -> Generator[simpy.Event, Any, None]:
+        """Serve one op that arrived then, and fetch the rows of a sampling."""
+        env, times = self._env, self.times
+        times.arrived_fs[op] = arrived_fs
+        split = yield from self._processes.perform(op)
+        times.latency_fs[op] = int(env.now) - arrived_fs
+        times.in_system_fs += int(env.now) - max(arrived_fs, times.filled_fs)
+        if self._is_sample[op]:
+            row = int(self._row[op])
+            for name, value in split.items():
+                times.phases_fs[name][row] = value
+            asked = int(env.now)
+            with self._channel.request() as grant:
+                yield grant
+                fetch = int(self._fetch_fs[row])
+                self._memory.work(op, int(env.now), fetch)
+                yield env.timeout(fetch)
+            times.fetch_fs[row] = int(env.now) - asked
 
 
 def _check_length(makespan_fs: int) -> None:
@@ -163,8 +255,15 @@ def _check_length(makespan_fs: int) -> None:
         )
 
 
-def _by_formula(trace: Trace, machine: Machine, components: Mapping[str, Component]) -> _Times:
+def _by_formula(
+    trace: Trace, machine: Machine, arrivals: str | Poisson | Closed, components: Mapping[str, Component]
+) -> _Times:
     """Take latencies and charges from the machine's formula, and lay them one after another."""
+    if not isinstance(arrivals, str):
+        raise NotApplicableError(
+            f"fidelity must be 'burst' or 'array' for op {n_filling(trace)} on, got 'closed'; "
+            f"under {arrivals!r} ops may overlap"
+        )
     if not isinstance(machine, HasClosedForm):
         raise NotApplicableError(f"fidelity must be 'burst' for op 0 on, got 'closed'; {machine.name!r} has no formula")
     times = machine.closed(trace)
@@ -185,20 +284,28 @@ def _by_formula(trace: Trace, machine: Machine, components: Mapping[str, Compone
         energy_aj=np.zeros(len(sampled), np.int64),
     )
     components["row_memory"].charge(fetch, start)
-    return _Times(latency_fs=times.latency_fs, phases_fs=times.phases_fs, fetch_fs=fetches)
+    return _Times(
+        latency_fs=times.latency_fs,
+        phases_fs=times.phases_fs,
+        fetch_fs=fetches,
+        arrived_fs=start,
+        makespan_fs=makespan,
+        n_filling=len(trace),
+        filled_fs=makespan,
+    )
 
 
 def _report(
     trace: Trace,
     machine: Machine,
     fidelity: str,
-    arrivals: str,
+    arrivals: str | Poisson | Closed,
     times: _Times,
     components: Sequence[Component],
     ledger: Ledger,
 ) -> Report:
     """Return the report, once the books balance."""
-    makespan = units.exact_sum(times.latency_fs) + units.exact_sum(times.fetch_fs)
+    makespan = times.makespan_fs
     totals = ledger.totals(len(components), makespan)
     by_op = ledger.energy_by_op(len(trace))
     energy = check_balance(totals, [c.energy_aj for c in components], [c.unit_busy_fs for c in components], by_op)
@@ -223,7 +330,11 @@ def _report(
     return Report(
         machine=machine.parameters(),
         fidelity=fidelity,
-        arrivals=arrivals,
+        arrivals=arrivals if isinstance(arrivals, str) else repr(arrivals),
+        arrived_fs=times.arrived_fs,
+        n_filling=times.n_filling,
+        filled_fs=times.filled_fs,
+        in_system_fs=times.in_system_fs,
         latency_fs={**latency, "fetch": times.fetch_fs},
         makespan_fs=makespan,
         energy_aj=energy if has_energy else None,

@@ -48,6 +48,11 @@ def ns_from_fs(fs: int) -> float:
     return fs / FS_PER_NS
 
 
+def s_from_fs(fs: int) -> float:
+    """Return femtoseconds as seconds."""
+    return fs / 10**15
+
+
 def ns_array(fs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return int64 femtoseconds as float64 nanoseconds, same shape."""
     return fs / np.float64(FS_PER_NS)

@@ -22,11 +22,12 @@ class Case:
     writes: list
 
 
-def random_case(rng, *, variant, n_rows, n_groups, n_samplings=2, n_writes=2, max_csp=1.0, redraws=False):
+def random_case(rng, *, variant, n_rows, n_groups, n_samplings=2, n_writes=2, max_csp=1.0, redraws=False, unique=False):
     """Return a case: an insert, then samplings with updates and inserts between them."""
     trace, case = Trace(), Case(None, [], [])
+    options = {"unique": True} if unique else {}
     trace.begin(
-        TraceHeader(n_rows=n_rows, row_bytes=100, bits=BITS, sampler=variant, options={}, seed=0, source="random")
+        TraceHeader(n_rows=n_rows, row_bytes=100, bits=BITS, sampler=variant, options=options, seed=0, source="random")
     )
     case.trace = trace
     codes = np.zeros(n_rows, np.int64)
@@ -38,7 +39,7 @@ def random_case(rng, *, variant, n_rows, n_groups, n_samplings=2, n_writes=2, ma
 
     write(trace.record_insert, rng.permutation(n_rows)[: rng.integers(1, n_rows + 1)])
     for _ in range(n_samplings):
-        draw, searches = _sampling(rng, variant, codes, n_groups, max_csp, redraws)
+        draw, searches = _sampling(rng, variant, codes, n_groups, max_csp, redraws, unique)
         trace.record_sample(draw)
         case.samplings.append((searches, len(draw.slots), draw.n_redraws))
         for _ in range(n_writes):
@@ -51,7 +52,7 @@ def random_case(rng, *, variant, n_rows, n_groups, n_samplings=2, n_writes=2, ma
     return case
 
 
-def _sampling(rng, variant, codes, n_groups, max_csp, redraws):
+def _sampling(rng, variant, codes, n_groups, max_csp, redraws, unique):
     n_redraws = int(rng.integers(0, 4)) if redraws else 0
     searches = []
     for attempt in range(n_redraws + 1):
@@ -65,13 +66,25 @@ def _sampling(rng, variant, codes, n_groups, max_csp, redraws):
     ]
     valid = np.flatnonzero(codes)
     b = int(rng.integers(1, 80))
-    n_csp = sum(len(s["slots"]) for s in searches if s["attempt"] == n_redraws)
+    members = [
+        (slot, s["group"])
+        for s in searches
+        if s["attempt"] == n_redraws and (variant == "amper-fr" or s["neighbours"])
+        for slot in s["slots"]
+    ]
+    if unique:
+        members = [(slot, -1) for slot in {slot for slot, _ in members}]
+    drawn = (
+        [members[i] for i in rng.integers(0, len(members), b)] if members else [(s, -1) for s in rng.choice(valid, b)]
+    )
     draw = Draw(
-        slots=rng.choice(valid, b),
+        slots=np.array([slot for slot, _ in drawn]),
+        groups=np.array([group for _, group in drawn]),
         probabilities=np.ones(b),
         n_valid=len(valid),
-        n_csp=n_csp,
+        n_csp=len(members) or len(valid),
         n_redraws=n_redraws,
+        fallback=not members,
         searches=np.array(rows, np.int64).reshape(-1, 8),
     )
     return draw, searches
@@ -96,4 +109,13 @@ def bank_counts(slots, *, n_rows, rows_per_array, n_banks, mapping):
     for slot in slots:
         array = int(slot) // rows_per_array
         counts[array % n_banks if mapping == "interleaved" else array // -(-n_arrays // n_banks)] += 1
+    return counts
+
+
+def array_counts(slots, *, rows_per_array):
+    """Return how many of `slots` lie in each array, by array, one by one."""
+    counts = {}
+    for slot in slots:
+        array = int(slot) // rows_per_array
+        counts[array] = counts.get(array, 0) + 1
     return counts

@@ -74,8 +74,8 @@ def test_an_entry_outside_the_run_or_negative_raises(start, duration, energy):
 
 
 def test_a_machine_that_forgets_to_book_its_energy_is_found_out(monkeypatch):
-    def work(self, op, start_fs, duration_fs, energy_aj=0):
-        self._ledger.append(self._index, op, start_fs, duration_fs, energy_aj)
+    def work(self, op, start_fs, duration_fs, energy_aj=0, n_units=1):
+        self._ledger.append(self._index, op, start_fs, duration_fs, energy_aj, n_units=n_units)
 
     monkeypatch.setattr(Component, "work", work)
     trace = hwsim.synthetic_trace(100, 8, 0.2, 1, seed=0)

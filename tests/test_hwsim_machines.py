@@ -7,7 +7,8 @@ import amper
 import hwsim
 from amper.protocols import Draw
 from amper.trace import Trace, TraceHeader
-from hwsim.cost import Geometry, amper_costs, fetch_fs, sram_access_pj
+from hwsim.cost import fetch_fs, sram_access_pj
+from hwsim.cost_amper import Geometry, amper_costs
 from hwsim.machines.gpu_sumtree import GPUS, QUALITIES, T_OP_INTERVAL_US
 
 
@@ -35,7 +36,8 @@ def test_cycles_at_20k_rows_are_the_references(preset, search, write, best_match
     assert (c.urng, c.query, c.way, c.draw) == (1, 6, 1, 4)
     assert (c.search, c.write, c.best_match) == (search, write, best_match)
     assert 2 * c.way + c.best_match + c.compare == per_match
-    assert c.count == 2 + 3 * 2 + 2  # POP + Lu * 2 + MUL
+    assert (c.population, c.tally, c.multiply) == (2, 2 + 3 * 2, 2)  # POP, POP + 2 Lu, MUL
+    assert (c.route, c.select) == (2 * 5, 3)  # 2 Ld, SEL
 
 
 def test_the_h_tree_takes_one_cycle_up_to_a_million_rows():
@@ -58,6 +60,39 @@ def test_sampling_latency_is_within_three_percent_of_the_trial_table(preset, fra
         machine = hwsim.machine("amper-fr", n_rows=n_rows, technology=preset, n_banks=n_banks, n_csb_ports=n_ports)
         mean = hwsim.simulate(trace, machine, fidelity="closed").latency_ns["sample"].mean()
         assert mean == pytest.approx(cycles, rel=0.03), (n_banks, n_ports)
+
+
+# The same for the other readouts: (readout, banks) -> cycles.
+OTHER_READOUTS = [
+    ("camasim-fefet45", 0.15, 5_000, {("burst", 8): 207, ("burst", 64): 183, ("rank_select", 8): 202}),
+    ("camasim-fefet45", 0.15, 20_000, {("burst", 8): 442, ("burst", 64): 183, ("rank_select", 8): 205}),
+    ("camasim-fefet45", 0.02, 20_000, {("burst", 8): 199, ("burst", 64): 183, ("rank_select", 8): 206}),
+    ("evacam-fefet45", 0.15, 20_000, {("burst", 8): 435, ("burst", 64): 159, ("rank_select", 8): 121}),
+]
+
+
+@pytest.mark.parametrize(("preset", "fraction", "n_rows", "expected"), OTHER_READOUTS)
+def test_latency_of_the_other_readouts_is_within_three_percent_of_the_trial_table(preset, fraction, n_rows, expected):
+    trace = hwsim.synthetic_trace(n_rows, 64, fraction, 40, seed=0)
+    for (readout, n_banks), cycles in expected.items():
+        machine = hwsim.machine("amper-fr", n_rows=n_rows, readout=readout, technology=preset, n_banks=n_banks)
+        assert hwsim.simulate(trace, machine).latency_ns["sample"].mean() == pytest.approx(cycles, rel=0.03), readout
+
+
+def test_rank_select_hardly_grows_with_the_buffer():
+    found = {}
+    for n_rows, n_ops in ((5_000, 20), (20_000, 20), (10**6, 3)):
+        trace = hwsim.synthetic_trace(n_rows, 64, 0.15, n_ops, seed=0)
+        for readout in ("csb", "rank_select"):
+            machine = hwsim.machine("amper-fr", n_rows=n_rows, readout=readout)
+            found[readout, n_rows] = np.median(
+                hwsim.simulate(trace.window(1, len(trace)), machine).latency_fs["sample"]
+            )
+    ratio = {n: found["csb", n] / found["rank_select", n] for n in (20_000, 10**6)}
+    print(f"csb / rank_select: {ratio[20_000]:.1f} at 20k, {ratio[10**6]:.0f} at 1e6")
+    assert ratio[20_000] >= 10
+    assert ratio[10**6] >= 300
+    assert found["rank_select", 10**6] <= 1.15 * found["rank_select", 5_000]
 
 
 @pytest.mark.slow
@@ -242,8 +277,16 @@ def test_areas_add_up_and_what_is_unknown_is_none():
         ({"csb_entries": 0}, "csb_entries must be at least 1, got 0"),
         ({"overflow": "wrap"}, "overflow must be one of 'error', 'drop', got 'wrap'"),
         ({"mapping": "random"}, "mapping must be one of 'interleaved', 'contiguous', got 'random'"),
-        ({"readout": "burst"}, "readout must be one of 'csb', got 'burst'"),
-        ({"readout": "rank_select"}, "readout must be one of 'csb', got 'rank_select'"),
+        ({"readout": "tree"}, "readout must be one of 'csb', 'burst', 'rank_select', got 'tree'"),
+        ({"readout": "burst", "n_csb_ports": 2}, "n_csb_ports must be 1 with readout 'burst', which has none, got 2"),
+        ({"readout": "rank_select", "n_csb_ports": 8}, "n_csb_ports must be 1 with readout 'rank_select'.*, got 8"),
+        ({"fifo_depth": 0}, "fifo_depth must be at least 1, got 0"),
+        ({"n_groups": 0}, "n_groups must be at least 1, got 0"),
+        ({"arbitration": "fair"}, "arbitration must be one of 'static', 'round_robin', got 'fair'"),
+        (
+            {"neighbours": "bisection"},
+            "neighbours must be 'best_match' for 'amper-fr', which seeks none, got 'bisection'",
+        ),
         ({"technology": "cmos22"}, "technology must be one of .*'camasim-fefet45'.*, got 'cmos22'"),
         ({"technology": "gpus"}, "technology must have TCAM arrays"),
     ],
@@ -318,13 +361,34 @@ def test_an_associative_machine_refuses_a_trace_without_searches_of_its_kind(nam
         hwsim.simulate(hand_trace(sampler), hwsim.machine(name, n_rows=100))
 
 
-def test_a_trace_without_duplicates_is_refused_for_no_hardware_removes_them():
+@pytest.mark.parametrize("unique", [False, True])
+def test_a_trace_and_a_machine_must_agree_on_slots_found_twice(unique):
     trace = amper.Trace()
-    buffer = amper.ReplayBuffer(8, {"x": {}}, sampler_options={"unique": True}, seed=0, sink=trace)
+    buffer = amper.ReplayBuffer(8, {"x": {}}, sampler_options={"unique": unique}, seed=0, sink=trace)
     buffer.add(x=[1, 2])
     buffer.sample(2)
-    with pytest.raises(ValueError, match="trace must keep a slot found twice, got unique=True"):
-        hwsim.simulate(trace, hwsim.machine("amper-fr", n_rows=8))
+    hwsim.simulate(trace, hwsim.machine("amper-fr", n_rows=8, unique=unique))
+    with pytest.raises(
+        ValueError, match=f"unique must be the trace's {unique}, got {not unique}; .*unique={not unique}"
+    ):
+        hwsim.simulate(trace, hwsim.machine("amper-fr", n_rows=8, unique=not unique))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (
+            {"readout": "burst"},
+            "readout must be 'csb' where 'amper-k' brings out one best match at a time, got 'burst'",
+        ),
+        ({"readout": "rank_select"}, "readout must be 'csb' where 'amper-k' .*, got 'rank_select'; .*'bisection'"),
+        ({"unique": True}, "unique must be False where 'amper-k' brings out one best match at a time, got True"),
+        ({"neighbours": "nearest"}, "neighbours must be one of 'best_match', 'bisection', got 'nearest'"),
+    ],
+)
+def test_a_readout_that_does_not_go_with_amper_k_is_refused(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        hwsim.machine("amper-k", n_rows=100, **parameters)
 
 
 def test_an_amper_fr_trace_with_best_match_searches_is_refused():
@@ -373,13 +437,13 @@ def test_dropping_matches_costs_no_time_and_is_counted():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fidelity": "array"}, "fidelity must be one of 'burst', 'closed', got 'array'"),
-        ({"fidelity": None}, "fidelity must be one of 'burst', 'closed', got None"),
-        ({"arrivals": "poisson"}, "arrivals must be one of 'serial', got 'poisson'"),
+        ({"fidelity": "exact"}, "fidelity must be one of 'array', 'burst', 'closed', got 'exact'"),
+        ({"fidelity": None}, "fidelity must be one of 'array', 'burst', 'closed', got None"),
+        ({"arrivals": "poisson"}, "arrivals must be 'serial', a hwsim.Poisson or a hwsim.Closed, got 'poisson'"),
     ],
 )
 def test_an_unknown_fidelity_or_arrival_process_lists_the_known(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         hwsim.simulate(hand_trace(), hwsim.machine("amper-fr", n_rows=100), **options)
 
 
@@ -425,6 +489,7 @@ def test_a_run_too_long_for_its_clock_says_so():
 
 
 def test_costs_are_whole_numbers():
-    geometry = Geometry(n_rows=777, rows_per_array=64, bits=16, n_banks=3, n_csb_ports=2, csb_entries=500)
+    sizes = {"n_rows": 777, "rows_per_array": 64, "bits": 16, "n_banks": 3, "n_csb_ports": 2}
+    geometry = Geometry(**sizes, csb_entries=500, n_groups=20)
     costs = amper_costs(hwsim.technology("evacam-fefet45"), geometry, 1.3, 2.7)
     assert all(type(getattr(costs, name)) is int for name in costs.__slots__)

@@ -150,7 +150,7 @@ def test_a_write_waits_for_the_tries_and_not_for_the_queries_before_them():
     assert ended[1] == (70 + front + tries) * 10**6
     assert ended[2] == (71 + 3) * 10**6
     assert ended[3] == ended[1] + 3 * 10**6
-    assert phases[4]["wait"] == ended[1] - 72 * 10**6
+    assert ended[4] - 72 * 10**6 - sum(phases[4].values()) == ended[1] - 72 * 10**6  # what it waited
     assert dict(totals["query_generator"].stalls)["sample"] > 0
 
 
@@ -164,7 +164,7 @@ def test_tries_and_writes_that_arrive_together_share_the_memory_one_after_anothe
     ended, phases, _, ledger = perform_all(machine, case.trace, arrivals)
     for op, split in enumerate(phases):
         if case.trace.ops["kind"][op] == 2:
-            assert sum(split.values()) == ended[op] - arrivals[op] * machine.costs.period_fs
+            assert 0 < sum(split.values()) <= ended[op] - arrivals[op] * machine.costs.period_fs  # the rest it waited
     columns = ledger.columns()
     memory = [s.name for s in machine.components].index("memory")
     mine = (columns["component"] == memory) & (columns["cause"] == 0) & (columns["duration_fs"] > 0)

@@ -85,6 +85,15 @@ class HasClosedForm(Protocol):
         ...
 
 
+@runtime_checkable
+class HasArrays(Protocol):
+    """A machine with a slower reference of its own, array by array."""
+
+    def array_processes(self, env: simpy.Environment, trace: Trace, components: Mapping[str, Component]) -> Processes:
+        """Return the machine at work on a trace, nothing summed up inside an op."""
+        ...
+
+
 _factories: dict[str, str | Callable[..., Machine]] = {
     "amper-fr": "hwsim.machines.amper:amper_fr",
     "amper-k": "hwsim.machines.amper:amper_k",

@@ -1,7 +1,7 @@
-"""The associative machine: TCAM arrays in banks, read out through a candidate-set buffer (CSB).
+"""The associative machine: TCAM arrays in banks, and three ways to bring out what matched.
 
-AMPER-fr searches every group once and drains all matches into the buffer; AMPER-k finds its neighbours one
-best match at a time. The micro-architecture is this project's; the paper's is not public.
+AMPER-fr searches every group once; AMPER-k finds its neighbours one best match at a time, or bisects a radius
+by counting. The micro-architecture is this project's; the paper's is not public.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from amper.trace import Trace
 from hwsim import checks
-from hwsim.closedform import ClosedTimes, Searches, attempts_of, candidates
+from hwsim._kernels import amper as kernels
+from hwsim.closedform import ClosedTimes
 from hwsim.component import Component, ComponentSpec
-from hwsim.cost import AmperCosts, Geometry, amper_areas_um2, amper_costs, largest_clock_ghz
+from hwsim.cost_amper import AmperCosts, Geometry, amper_areas_um2, amper_costs, largest_clock_ghz
+from hwsim.machines.amper_plan import Plan, make_plan
 from hwsim.technology import technology
 
 if TYPE_CHECKING:
@@ -31,17 +33,13 @@ if TYPE_CHECKING:
 Int64 = npt.NDArray[np.int64]
 
 VARIANTS = ("amper-fr", "amper-k")
-READOUTS = ("csb",)
-_PHASES = {
-    "amper-fr": ("query", "search", "readout", "draw"),
-    "amper-k": ("query", "count", "search", "readout", "draw"),
-}
+READOUTS = ("csb", "burst", "rank_select")
+NEIGHBOURS = ("best_match", "bisection")
 _NOT_COVERED = (
     "leakage",
     "clock tree and control logic",
-    "energy and area of the H-tree's wires",
     "energy and area of the row memory (fetch)",
-    "an access of the candidate-set buffer is within a factor of 3 (sram.energy_*_pj)",
+    "an SRAM access is within a factor of 3 (sram.energy_*_pj)",
 )
 
 
@@ -55,13 +53,16 @@ class AmperMachine:
         Which sampling it runs.
     n_rows : int
         Slots it holds.
-    readout : {"csb"}
-        How matches leave the arrays.
+    readout : {"csb", "burst", "rank_select"}
+        How matches leave the arrays: one address a cycle and port into one candidate-set buffer; up to eight
+        addresses of one array a cycle into a buffer of each bank's own; or not at all - a tree counts them, a
+        rank descends it, and only the array it leads to searches again and selects.
     technology : str or Path
         A preset's name, or a TOML file.
-    n_banks, n_csb_ports : int
-        Banks; ports into the candidate-set buffer, each shared by banks b with b mod n_csb_ports equal.
-        AMPER-k brings out one row at a time and uses one port.
+    n_banks : int
+        Banks, each with its write port.
+    n_csb_ports : int
+        Ports into the candidate-set buffer (readout "csb").
     rows_per_array, bits : int
         Geometry of an array; codes narrower than `bits` leave columns masked.
     clock_ghz : float
@@ -71,14 +72,25 @@ class AmperMachine:
     mapping : {"interleaved", "contiguous"}
         Array a lies in bank a mod n_banks, or in bank a div ceil(arrays / n_banks).
     csb_entries : int, optional
-        Addresses the candidate-set buffer holds; `n_rows` by default.
+        Addresses the candidate-set buffer holds; `n_rows` by default. Buffers of the banks (readout "burst")
+        hold ceil(csb_entries / n_banks) each.
     overflow : {"error", "drop"}
         What happens to matches beyond them: refused with the size needed, or lost and counted. Lost matches
         still pass the ports, so dropping changes no time.
+    fifo_depth : int
+        Words between a bank's encoder and its port. One is not enough for a word a cycle.
+    arbitration : {"static", "round_robin"}
+        Port p serves the banks b with b mod n_csb_ports = p; or every bank may take any port, in turn.
+    unique : bool
+        The match vectors of all groups are OR-ed before they are read out: a slot found twice counts once.
+    neighbours : {"best_match", "bisection"}
+        How AMPER-k finds its N_i nearest codes.
+    n_groups : int
+        Groups whose counts the nodes of the rank tree keep (readout "rank_select"); with `unique` one.
 
     Notes
     -----
-    Cycles and energies of every action: `cost.amper_costs`; the formulas: `closedform`.
+    Cycles and energies of every action: `cost_amper`; the formulas: `amper_closed`.
     """
 
     variant: str
@@ -91,15 +103,21 @@ class AmperMachine:
     bits: int = 16
     clock_ghz: float = 1.0
     best_match_factor: float = 3.0
-    mapping: Literal["interleaved", "contiguous"] = "interleaved"
+    mapping: str = "interleaved"
     csb_entries: int | None = None
     overflow: str = "error"
+    fifo_depth: int = 2
+    arbitration: str = "static"
+    unique: bool = False
+    neighbours: str = "best_match"
+    n_groups: int = 24
     geometry: Geometry = field(init=False, repr=False, compare=False)
     costs: AmperCosts = field(init=False, repr=False, compare=False)
     _areas: dict[str, float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._check_parameters()
+        self._check_combination()
         tech = technology(self.technology)
         tech.array(words=self.rows_per_array, bits=self.bits)
         fastest = largest_clock_ghz(tech)
@@ -115,16 +133,17 @@ class AmperMachine:
             n_banks=self.n_banks,
             n_csb_ports=self.n_csb_ports,
             csb_entries=self.csb_capacity,
+            n_groups=1 if self.unique else self.n_groups,
         )
         costs = amper_costs(tech, geometry, float(self.clock_ghz), float(self.best_match_factor))
         object.__setattr__(self, "geometry", geometry)
         object.__setattr__(self, "costs", costs)
-        object.__setattr__(self, "_areas", amper_areas_um2(tech, geometry))
+        object.__setattr__(self, "_areas", amper_areas_um2(tech, geometry, burst=self.readout == "burst"))
 
     def _check_parameters(self) -> None:
         checks.one_of("variant", self.variant, VARIANTS)
         checks.one_of("readout", self.readout, READOUTS)
-        for name in ("n_rows", "n_banks", "n_csb_ports", "rows_per_array", "bits"):
+        for name in ("n_rows", "n_banks", "n_csb_ports", "rows_per_array", "bits", "fifo_depth", "n_groups"):
             checks.whole(name, getattr(self, name), 1)
         if self.n_csb_ports > self.n_banks:
             raise ValueError(
@@ -135,8 +154,34 @@ class AmperMachine:
             checks.whole("csb_entries", self.csb_entries, 1)
         checks.one_of("mapping", self.mapping, ("interleaved", "contiguous"))
         checks.one_of("overflow", self.overflow, ("error", "drop"))
+        checks.one_of("arbitration", self.arbitration, ("static", "round_robin"))
+        checks.one_of("neighbours", self.neighbours, NEIGHBOURS)
+        if not isinstance(self.unique, bool):
+            raise TypeError(f"unique must be True or False, got {self.unique!r}")
         checks.positive("best_match_factor", self.best_match_factor)
         checks.positive("clock_ghz", self.clock_ghz)
+
+    def _check_combination(self) -> None:
+        """Raise ValueError unless variant, readout and their options go together."""
+        if self.variant == "amper-fr" and self.neighbours != "best_match":
+            raise ValueError(
+                f"neighbours must be 'best_match' for 'amper-fr', which seeks none, got {self.neighbours!r}"
+            )
+        if self.variant == "amper-k" and self.neighbours == "best_match":
+            if self.readout != "csb":
+                raise ValueError(
+                    f"readout must be 'csb' where 'amper-k' brings out one best match at a time, got {self.readout!r}; "
+                    "or pass neighbours='bisection'"
+                )
+            if self.unique:
+                raise ValueError(
+                    "unique must be False where 'amper-k' brings out one best match at a time, got True; "
+                    "or pass neighbours='bisection'"
+                )
+        if self.readout != "csb" and self.n_csb_ports != 1:
+            raise ValueError(
+                f"n_csb_ports must be 1 with readout {self.readout!r}, which has none, got {self.n_csb_ports!r}"
+            )
 
     # -- what it is ---------------------------------------------------------------------------------
     @property
@@ -146,13 +191,39 @@ class AmperMachine:
 
     @property
     def csb_capacity(self) -> int:
-        """Addresses the candidate-set buffer holds."""
+        """Addresses the candidate-set buffer holds, all its parts together."""
         return self.n_rows if self.csb_entries is None else self.csb_entries
+
+    @property
+    def part_capacity(self) -> int:
+        """Addresses one part of the buffer holds: each bank's own with readout "burst", else the one there is."""
+        return -(-self.csb_capacity // self.n_banks) if self.readout == "burst" else self.csb_capacity
+
+    @property
+    def n_ports(self) -> int:
+        """Ports by which addresses leave: of every bank with readout "burst"."""
+        if self.readout == "burst":
+            return self.n_banks
+        return self.n_csb_ports if self.drains else 1
+
+    @property
+    def pauses(self) -> bool:
+        """Whether a bank may wait for a port or for room between two words of one drain."""
+        shared = self.arbitration == "round_robin" and 1 < self.n_ports < self.n_banks
+        return self.drains and (self.fifo_depth < 2 or shared)
+
+    @property
+    def drains(self) -> bool:
+        """Whether a search's matches leave its arrays in a row, through ports."""
+        return self.readout != "rank_select" and not (self.variant == "amper-k" and self.neighbours == "best_match")
 
     @property
     def phases(self) -> tuple[str, ...]:
         """What the latency of a sampling is split into."""
-        return _PHASES[self.variant]
+        if self.readout == "rank_select":
+            return ("query", "count", "search", "draw", "select")
+        counts = ("count",) if self.variant == "amper-k" else ()
+        return ("query", *counts, "search", "readout", "draw")
 
     @property
     def not_covered(self) -> tuple[str, ...]:
@@ -162,10 +233,24 @@ class AmperMachine:
     @property
     def components(self) -> tuple[ComponentSpec, ...]:
         """What it is built of; write drivers lie inside the arrays' area."""
-        units = {"encoders": self.n_banks, "csb": self.n_csb_ports if self.variant == "amper-fr" else 1}
-        names = ["urng", "query_generator", "arrays", "encoders", "csb", "draw_unit"]
+        units = {
+            "arrays": self.geometry.n_arrays,
+            "encoders": self.n_banks,
+            "csb": self.n_ports,
+            "htree_up": self.n_ports,
+            "selectors": self.geometry.n_blocks,
+        }
+        names = ["urng", "query_generator", "htree_down", "arrays"]
+        if self.readout == "rank_select":
+            names += ["counters", "rank_tree", "selectors"]
+        else:
+            names += ["encoders", "csb"]
         if self.variant == "amper-k":
-            names += ["counters", "compare_tree"]
+            names += ["multiplier"]
+            names += ["counters"] if self.readout != "rank_select" else []
+            names += ["compare_tree"] if self.neighbours == "best_match" else []
+        names += ["htree_up"] if self.drains or self.readout == "rank_select" else []
+        names += ["draw_unit", "write_bus"]
         built = [ComponentSpec(name=n, n_units=units.get(n, 1), area_um2=self._areas[n]) for n in names]
         return (*built, ComponentSpec(name="write_ports", n_units=self.n_banks))
 
@@ -179,16 +264,12 @@ class AmperMachine:
             "csb_entries": self.csb_capacity,
         }
 
-    def bank_of(self, slot: Int64) -> Int64:
-        """Return the bank each slot lies in, same shape."""
-        array = slot // self.rows_per_array
+    def bank_of_array(self) -> Int64:
+        """Return the bank each array lies in, int64[arrays]."""
+        array = np.arange(self.geometry.n_arrays)
         if self.mapping == "interleaved":
             return array % self.n_banks
         return array // -(-self.geometry.n_arrays // self.n_banks)
-
-    def port_of(self, bank: int) -> int:
-        """Return the port of the candidate-set buffer that serves a bank."""
-        return bank % self.n_csb_ports
 
     # -- what a trace asks of it --------------------------------------------------------------------
     def check(self, trace: Trace) -> None:
@@ -201,63 +282,71 @@ class AmperMachine:
             )
         if self.variant == "amper-fr" and trace.searches["n_neighbours"].any():
             raise ValueError("trace must hold range searches only for 'amper-fr', got best-match searches")
-        if header.options.get("unique"):
-            raise ValueError("trace must keep a slot found twice, got unique=True; no de-duplication is modelled")
+        if bool(header.options.get("unique")) != self.unique:
+            raise ValueError(
+                f"unique must be the trace's {not self.unique}, got {self.unique}; "
+                f"make the machine with unique={not self.unique}, or the trace with trace.replay(unique={self.unique})"
+            )
         if header.bits > self.bits:
             raise ValueError(f"bits must be at least the trace's {header.bits}, got {self.bits!r}")
-        if self.overflow == "error":
-            size = int(self._candidates(trace).max(initial=0))
-            if size > self.csb_capacity:
+        if self.neighbours == "bisection" and header.options.get("distance") == "hamming":
+            raise ValueError("neighbours must be 'best_match' for a trace of Hamming distances, got 'bisection'")
+        if self.readout != "rank_select" and self.overflow == "error" and not self._surely_fits(trace):
+            largest, _ = self._candidates(trace)
+            if largest.max(initial=0) > self.part_capacity:
+                size = int(largest.max()) * (self.n_banks if self.readout == "burst" else 1)
                 raise ValueError(
                     f"csb_entries must be at least {size} for this trace, got {self.csb_capacity!r}; "
                     f"or pass overflow='drop'"
                 )
 
+    def _surely_fits(self, trace: Trace) -> bool:
+        """Return whether all matches of each sampling, redraws and duplicates included, fit one part of the buffer."""
+        searches = trace.samples["n_searches"]
+        found = np.concatenate(([0], np.cumsum(trace.searches["n_matches"], dtype=np.int64)))
+        ends = np.cumsum(searches, dtype=np.int64)
+        return int(np.max(found[ends] - found[ends - searches], initial=0)) <= self.part_capacity
+
+    def _check_ranks(self, plan: Plan, trace: Trace) -> None:
+        """Raise ValueError unless the rank tree keeps enough counts, and draws name their groups."""
+        samples = trace.samples
+        attempt = plan.sample * (1 + plan.attempt.max(initial=0)) + plan.attempt
+        most = 1 if self.unique else int(np.bincount(attempt[plan.last_words > 0]).max(initial=0))
+        if most > self.n_groups:
+            raise ValueError(f"n_groups must be at least {most} for this trace, got {self.n_groups!r}")
+        drawn = np.repeat(~samples["fallback"], samples["batch_size"])
+        if not self.unique and (plan.again[drawn] == 0).any():
+            draw = int(np.flatnonzero(drawn)[np.argmax(plan.again[drawn] == 0)])
+            raise ValueError(
+                f"draws must name a group that was searched, got group {int(trace.draws['group'][draw])} of draw {draw}"
+            )
+
     def n_dropped(self, trace: Trace) -> int:
         """Return how many matches found the candidate-set buffer full."""
-        if self.overflow == "error":
+        if self.overflow == "error" or self.readout == "rank_select":
             return 0
-        return int(np.maximum(self._candidates(trace) - self.csb_capacity, 0).sum())
+        return int(self._candidates(trace)[1].sum())
 
-    def bank_counts(self, trace: Trace) -> npt.NDArray[np.uint32]:
-        """Return where the matches of each search lie, uint32[searches, banks]."""
-        mapping, per_array = self.mapping, self.rows_per_array
-        arrays_of_trace = -(-trace.header.n_rows // per_array)
-        run = -(-self.geometry.n_arrays // self.n_banks)
-        if mapping == "interleaved" or run == -(-arrays_of_trace // self.n_banks):
-            return trace.match_counts(per_array, self.n_banks, mapping)
-        # A contiguous bank's length follows the machine's arrays, not the trace's.
-        counts = trace.match_counts(per_array, 1, mapping, per="array")
-        banks = np.zeros((len(counts), self.n_banks), np.uint32)
-        np.add.at(banks.T, np.arange(arrays_of_trace) // run, counts.T)
-        return banks
+    def plan(self, trace: Trace) -> Plan:
+        """Return what the trace asks of this machine.
 
-    def searches(self, trace: Trace) -> Searches:
-        """Return the trace's searches as this machine's timing sees them."""
-        rows, samples = trace.searches, trace.samples
-        neighbours = rows["n_neighbours"].astype(np.int64)
-        if self.variant == "amper-fr":
-            counts = self.bank_counts(trace)
-            matches = counts.sum(axis=1, dtype=np.int64)
-            drain = np.zeros(len(rows), np.int64)
-            for port in range(self.n_csb_ports):
-                through = counts[:, port :: self.n_csb_ports].sum(axis=1, dtype=np.int64)
-                np.maximum(drain, through, out=drain)
-        else:
-            drain, matches = np.zeros(len(rows), np.int64), neighbours
-        return Searches(
-            sample=np.repeat(np.arange(len(samples)), samples["n_searches"]),
-            attempt=rows["attempt"].astype(np.int64),
-            n_words=rows["n_ternary_words"].astype(np.int64),
-            n_neighbours=neighbours,
-            drain=drain,
-            n_matches=matches,
-        )
+        Raises
+        ------
+        ValueError
+            If a rank tree could not have found the trace's draws.
+        """
+        plan = make_plan(self, trace)
+        if self.readout == "rank_select":
+            self._check_ranks(plan, trace)
+        return plan
 
-    def _candidates(self, trace: Trace) -> Int64:
-        """Return how many addresses each attempt offers to the buffer."""
-        searches = self.searches(trace)
-        return candidates(searches, attempts_of(searches))
+    def _candidates(self, trace: Trace) -> tuple[Int64, Int64]:
+        """Return the most addresses any attempt offers each part of the buffer; those too many, by sampling."""
+        plan = self.plan(trace)
+        largest = np.zeros(plan.matches.shape[1], np.int64)
+        overflow = np.zeros(len(trace.samples), np.int64)
+        kernels.largest_attempts(plan.sample, plan.attempt, plan.matches, largest, overflow, self.part_capacity)
+        return largest, overflow
 
     # -- how long it takes --------------------------------------------------------------------------
     def closed(self, trace: Trace) -> ClosedTimes:
@@ -271,6 +360,14 @@ class AmperMachine:
         from hwsim.machines.amper_processes import AmperProcesses
 
         return AmperProcesses(self, env, trace, components)
+
+    def array_processes(
+        self, env: simpy.Environment, trace: Trace, components: Mapping[str, Component]
+    ) -> AmperProcesses:
+        """Return the machine at work on a trace, every array a process and every address an event."""
+        from hwsim.machines.amper_arrays import ArrayProcesses
+
+        return ArrayProcesses(self, env, trace, components)
 
 
 #: Factories of the registry.

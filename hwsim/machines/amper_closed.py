@@ -1,4 +1,25 @@
-"""The associative machine by formula: latencies from `closedform`, and who worked, waited and paid."""
+"""The associative machine by formula: exact where no other op holds or requests its hardware.
+
+An attempt - the searches between two draws of the representatives - begins with the front end, ends when
+|CSP| is known, and a sampling of b draws follows its last attempt; in cycles, with the symbols of `cost_amper`:
+
+    csb, burst     load_0 = U + Q + w + s k_0,  load_{g+1} = max(load_g + s k_{g+1}, end_g - 1)
+                   end_g = load_g + (D_g > 0 ? 1 + D_g : 0),  attempt = max end_g + w + 1,  + DRAW + b
+    rank_select    attempt = U + Q + w + s sum(k) + POP + 2 Lu + w,
+                   + DRAW + b + w + 2 Ld + s k + SEL + w
+    amper-k        attempt = U + Q + sum over groups + 1,  + DRAW + b, with per group
+                   count   = 2 w + s k + POP + 2 Lu + MUL
+                   nearest = N (2 w + ceil(f s) + 1 + Lu + 1)
+
+k_g ternary words; D_g words through the most loaded port: addresses (csb), or words of up to eight addresses of
+one array (burst; every bank has its port). The maximum of the ends is the last one, unless the last search found
+nothing while the drain before it was in its last cycle. By bisection AMPER-k's count becomes that of every step,
+and nearest one more search (`amper_plan`). `unique` makes one load of all searches of an attempt, and its ranks
+search nothing again. An attempt without searches costs U.
+
+The form does not hold, and says so, where a bank pauses in a drain (FIFO depth 1; ports shared in turn), and
+where two ranks meet in an array or their results at the root.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +30,11 @@ import numpy as np
 import numpy.typing as npt
 
 from amper.trace import OpKind, Trace
-from hwsim.closedform import (
-    Attempts,
-    ClosedTimes,
-    Searches,
-    add_by,
-    attempts_of,
-    candidates,
-    csb_sampling,
-    nearest_sampling,
-    write_finish,
-)
+from hwsim._kernels import amper as kernels
+from hwsim.closedform import ClosedTimes, NotApplicableError
 from hwsim.component import Charge
+from hwsim.machines.amper_charges import Tally, sample_charges, write_charges
+from hwsim.machines.amper_plan import Plan
 
 if TYPE_CHECKING:
     from hwsim.machines.amper import AmperMachine
@@ -28,29 +42,112 @@ if TYPE_CHECKING:
 Int64 = npt.NDArray[np.int64]
 
 
+def front_end(machine: AmperMachine) -> int:
+    """Return the cycles from an attempt's start to its first search's, or count's, own time."""
+    c = machine.costs
+    return c.urng + c.query + (c.way if machine.variant == "amper-fr" else 0)
+
+
+def back_end(machine: AmperMachine) -> int:
+    """Return the cycles from the last result at the arrays to |CSP| at the root."""
+    c = machine.costs
+    if machine.readout == "rank_select":
+        return c.tally + c.way if machine.variant == "amper-fr" or machine.unique else 0
+    return c.way + 1 if machine.drains else 1
+
+
 def closed(machine: AmperMachine, trace: Trace) -> ClosedTimes:
-    """Return the times and charges of every op of the trace."""
-    ops, samples, period = trace.ops, trace.samples, machine.costs.period_fs
-    searches = machine.searches(trace)
-    runs = attempts_of(searches)
-    batch = samples["batch_size"]
-    n_empty = np.maximum(samples["n_redraws"] + 1 - add_by(runs.sample, 1, len(samples)), 0)
-    stall = np.zeros(len(searches.sample), np.int64)
-    if machine.variant == "amper-fr":
-        phases, stall = csb_sampling(searches, machine.costs, batch, n_empty)
-    else:
-        phases = nearest_sampling(searches, machine.costs, batch, n_empty)
+    """Return the times and charges of every op of the trace.
+
+    Raises
+    ------
+    NotApplicableError
+        If the formula does not hold; the message names the op and the reason.
+    """
+    ops, period = trace.ops, machine.costs.period_fs
     sampled = np.flatnonzero(ops["kind"] == OpKind.SAMPLE)
+    if machine.pauses and len(sampled):
+        reason = "FIFOs of depth 1" if machine.fifo_depth < 2 else "ports shared in turn"
+        raise NotApplicableError(
+            f"fidelity must be 'burst' or 'array' from op {sampled[0]} on, got 'closed'; {reason} make banks pause"
+        )
+    plan = machine.plan(trace)
+    phases, tally = _samplings(machine, trace, plan, sampled)
     latency = np.zeros(len(ops), np.int64)
     latency[sampled] = sum(phases.values())
-    rows, finish = _write_charge(machine, trace)
-    np.maximum.at(latency, rows.op, finish)
-    charges = [*_sample_charges(machine, sampled, searches, runs, batch, n_empty, stall), rows]
+    charges = [*sample_charges(machine, tally, sampled), *write_charges(machine, trace, latency)]
     return ClosedTimes(
         latency_fs=latency * period,
-        phases_fs={name: cycles * period for name, cycles in phases.items()},
+        phases_fs={name: phases[name] * period for name in machine.phases},
         charges=[_in_fs(charge, period) for charge in charges],
     )
+
+
+def _samplings(machine: AmperMachine, trace: Trace, plan: Plan, op_of_sample: Int64) -> tuple[dict[str, Int64], Tally]:
+    """Return the phases of every sampling, in cycles, and what it did."""
+    c, samples, n = machine.costs, trace.samples, len(trace.samples)
+    batch = samples["batch_size"].astype(np.int64)
+    columns = np.stack(
+        [plan.n_keys, plan.n_words, plan.n_tallies, plan.n_products, plan.n_neighbours,
+         np.minimum(plan.last_words, 1), plan.matches.sum(axis=1)], axis=1,
+    )  # fmt: skip
+    sums, n_attempts = np.zeros((n, columns.shape[1]), np.int64), np.zeros(n, np.int64)
+    kernels.add_up(plan.sample, plan.attempt, columns, sums, n_attempts)
+    split, moved = np.zeros((n, 4), np.int64), np.zeros((n, 3), np.int64)
+    ends = front_end(machine), back_end(machine)
+    kernels.drain(plan.sample, plan.attempt, plan.count, plan.search, plan.words, *ends, split, moved)
+    query, count, search, readout = split.T
+    phases = {"query": query + plan.n_empty * c.urng, "count": count, "search": search, "draw": c.draw + batch}
+    keys, words, tallies, products, neighbours, kept, matches = sums.T
+    tally = Tally(
+        batch=batch, attempts=n_attempts, empty=plan.n_empty, keys=keys, words=words, tallies=tallies,
+        products=products, neighbours=neighbours, kept=kept, matches=matches, moving=moved[:, 0], moved=moved[:, 1],
+        waited=moved[:, 2], ranks=np.zeros(n, np.int64), again=np.zeros(n, np.int64), selecting=np.zeros(n, np.int64),
+        lost=_lost(machine, plan, n),
+    )  # fmt: skip
+    if machine.readout == "rank_select":  # nothing drains: what follows the last search is counting
+        phases["count"] = count + readout
+        tally = dataclasses.replace(tally, ranks=np.where(samples["fallback"], 0, batch), again=_again(trace, plan))
+        phases["select"] = _selection(machine, trace, plan, tally, op_of_sample)
+    elif machine.drains:
+        phases["readout"] = readout
+    else:
+        phases["readout"] = readout + neighbours * (2 * c.way + c.compare)
+        tally = dataclasses.replace(tally, moving=neighbours, moved=neighbours)
+    return phases, tally
+
+
+def _lost(machine: AmperMachine, plan: Plan, n_samplings: int) -> Int64:
+    """Return how many matches of each sampling found their part of the buffer full."""
+    largest, lost = np.zeros(plan.matches.shape[1], np.int64), np.zeros(n_samplings, np.int64)
+    if machine.overflow == "drop":
+        kernels.largest_attempts(plan.sample, plan.attempt, plan.matches, largest, lost, machine.part_capacity)
+    return lost
+
+
+def _again(trace: Trace, plan: Plan) -> Int64:
+    """Return the words that arrays search again for the draws of each sampling."""
+    total = np.concatenate(([0], np.cumsum(plan.again)))
+    first, n = trace.samples["first_draw"].astype(np.int64), trace.samples["batch_size"].astype(np.int64)
+    again: Int64 = total[first + n] - total[first]
+    return again
+
+
+def _selection(machine: AmperMachine, trace: Trace, plan: Plan, tally: Tally, op_of_sample: Int64) -> Int64:
+    """Return the cycles from a sampling's last rank at the root to its last result; fill `tally.selecting`."""
+    c, first = machine.costs, trace.samples["first_draw"].astype(np.int64)
+    tail = np.zeros(len(first), np.int64)
+    array = trace.draws["slot"].astype(np.int64) // machine.rows_per_array
+    i, one, other = kernels.select(
+        first, tally.ranks, array, plan.again, c.search, machine.geometry.n_arrays, tail, tally.selecting
+    )
+    if i >= 0:
+        where = f"meet in array {array[first[i] + one]}" if other >= 0 else "reach the root together"
+        raise NotApplicableError(
+            f"fidelity must be 'burst' or 'array' for op {op_of_sample[i]}, got 'closed'; "
+            f"its draws {one} and {other if other >= 0 else -1 - other} {where}"
+        )
+    return np.where(tally.ranks > 0, 2 * c.way + c.route + tail + c.select, 0)
 
 
 def _in_fs(charge: Charge, period: int) -> Charge:
@@ -62,79 +159,3 @@ def _in_fs(charge: Charge, period: int) -> Charge:
         duration_fs=charge.duration_fs * period,
         unit_busy_fs=None if busy is None else busy * period,
     )
-
-
-def _write_charge(machine: AmperMachine, trace: Trace) -> tuple[Charge, Int64]:
-    """Return the write ports' work, in cycles, and when each row was stored after its op's start."""
-    ops = trace.ops
-    writing = np.flatnonzero(ops["kind"] != OpKind.SAMPLE)
-    count = ops["count"][writing]
-    op = np.repeat(writing, count)
-    place = np.arange(len(op)) - np.repeat(np.cumsum(count) - count, count)
-    slots = trace.writes["slot"][np.repeat(ops["first"][writing], count) + place]
-    finish = write_finish(op, machine.bank_of(slots), machine.n_banks, machine.costs)
-    lasts = np.full(len(op), machine.costs.write)
-    energy = np.full(len(op), machine.costs.write_aj)
-    work = Charge(component="write_ports", op=op, offset_fs=finish - lasts, duration_fs=lasts, energy_aj=energy)
-    return work, finish
-
-
-def _sample_charges(
-    machine: AmperMachine,
-    op_of_sample: Int64,
-    searches: Searches,
-    runs: Attempts,
-    batch: Int64,
-    n_empty: Int64,
-    stall: Int64,
-) -> list[Charge]:
-    """Return the work and the waiting of all samplings, in cycles.
-
-    The entries of one op are laid end to end for each component: only their sums mean anything.
-    """
-    c, n = machine.costs, len(op_of_sample)
-    is_range = searches.n_neighbours == 0
-    ran = add_by(runs.sample, 1, n)
-    ranges = add_by(searches.sample, is_range.astype(np.int64), n)
-    words = add_by(searches.sample, np.where(is_range, searches.n_words, 0), n)
-    found = add_by(searches.sample, searches.n_neighbours, n)
-    encoded = add_by(searches.sample, searches.n_matches, n)
-    stored = add_by(runs.sample, np.minimum(candidates(searches, runs), machine.csb_capacity), n)
-    moved = found + add_by(searches.sample, searches.drain, n)
-    work = {
-        "urng": (
-            ranges + ran * (c.urng - 1) + n_empty * c.urng + batch,
-            (ranges + n_empty + batch) * c.urng_aj,
-        ),
-        "query_generator": (ran * (c.query - 1) + words, words * c.query_aj),
-        "arrays": (words * c.search + found * c.best_match, words * c.search_aj + found * c.best_match_aj),
-        "encoders": (moved, encoded * c.encode_aj),
-        "csb": (moved + batch, (stored + batch) * c.csb_aj),
-        "draw_unit": (c.draw + batch, batch * c.draw_aj),
-    }
-    if machine.variant == "amper-k":
-        work["counters"] = (ranges * c.count, ranges * c.count_aj)
-        work["compare_tree"] = (found * (c.compare - 1), found * c.compare_aj)
-    at_start = np.zeros(n, np.int64)
-    # Encoders and ports of several banks work at once: `moved` counts the time, `encoded` the work.
-    side_by_side = {"encoders": encoded, "csb": encoded + batch}
-    charges = [
-        Charge(
-            component=name,
-            op=op_of_sample,
-            offset_fs=at_start,
-            duration_fs=busy,
-            energy_aj=energy,
-            unit_busy_fs=side_by_side.get(name),
-        )
-        for name, (busy, energy) in work.items()
-    ]
-    waiting = Charge(
-        component="arrays",
-        op=op_of_sample,
-        offset_fs=work["arrays"][0],
-        duration_fs=add_by(searches.sample, stall, n),
-        energy_aj=at_start,
-        cause="readout",
-    )
-    return [*charges, waiting]

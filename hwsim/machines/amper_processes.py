@@ -1,41 +1,29 @@
-"""The associative machine as processes: events only where hardware is shared, durations everywhere else."""
+"""The associative machine as processes: events where hardware is shared between ops, durations everywhere else.
+
+A sampling has the query generator, the buffer and the draw unit to itself until it ends; it shares the arrays
+with writes. With a buffer, every search takes all banks and gives them back once its matches are latched; with
+a rank tree a sampling keeps them until its last rank was selected, for the counts must stay true.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import simpy
 
 from amper.trace import OpKind, Trace
+from hwsim.banks import BankLock, Hold
 from hwsim.component import Component
+from hwsim.machines.amper_closed import back_end, front_end
+from hwsim.machines.amper_readout import Buffer, Drain, PortDrains, WordDrains
 
 if TYPE_CHECKING:
     from hwsim.machines.amper import AmperMachine
 
 Steps = Generator[simpy.Event, Any, None]
-
-
-class _Search(NamedTuple):
-    attempt: int
-    n_words: int
-    n_neighbours: int
-    counts: list[tuple[int, int]]  # (bank, matches) of the banks that matched
-
-
-class _Buffer:
-    """The candidate-set buffer during one attempt: how many addresses still fit."""
-
-    def __init__(self, capacity: int) -> None:
-        self.free = capacity
-
-    def take(self, n: int) -> int:
-        """Return how many of `n` addresses are stored; the rest is lost."""
-        stored = min(n, self.free)
-        self.free -= stored
-        return stored
 
 
 class AmperProcesses:
@@ -56,13 +44,19 @@ class AmperProcesses:
     def __init__(
         self, machine: AmperMachine, env: simpy.Environment, trace: Trace, components: Mapping[str, Component]
     ) -> None:
-        self._machine, self._env, self._components = machine, env, components
+        self._machine, self._env, self._components, self._trace = machine, env, components, trace
         self._costs, self._period = machine.costs, machine.costs.period_fs
-        self._trace = trace
-        self._counts = machine.bank_counts(trace) if machine.variant == "amper-fr" else None
-        self._arrays = simpy.Resource(env)
-        self._csb_ports = [simpy.Resource(env) for _ in range(machine.n_csb_ports)]
-        self._write_ports = [simpy.Resource(env) for _ in range(machine.n_banks)]
+        self._plan = machine.plan(trace)
+        self._sampler, self._write_bus = simpy.Resource(env), simpy.Resource(env)
+        self._banks = BankLock(env, machine.n_banks)
+        self._bank_of_array = machine.bank_of_array()
+        self._drains: PortDrains | WordDrains | None = None
+        if machine.drains:
+            drains = WordDrains if machine.pauses or self._by_address else PortDrains
+            self._drains = drains(machine, env, trace, self._plan, components)
+
+    #: Whether every address is an event of its own, though no bank pauses.
+    _by_address = False
 
     def perform(self, op: int) -> Generator[simpy.Event, Any, dict[str, int]]:
         """Run op number `op` of the trace; return its phases in femtoseconds (empty for writes)."""
@@ -71,171 +65,230 @@ class AmperProcesses:
             yield from self._write(op, int(row["first"]), int(row["count"]))
             return {}
         phases = dict.fromkeys(self._machine.phases, 0)
-        yield from self._sample(op, int(row["first"]), phases)
-        return phases
+        with self._sampler.request() as grant, Hold(self._banks, None) as hold:
+            yield grant
+            yield from self._sample(op, int(row["first"]), phases, hold)
+        return {name: cycles * self._period for name, cycles in phases.items()}
 
     # -- small helpers ------------------------------------------------------------------------------
     def _cycles(self, n: int) -> simpy.Event:
         return self._env.timeout(n * self._period)
 
-    def _work(self, name: str, op: int, cycles: int, energy_aj: int, *, after: int = 0) -> None:
+    def _work(self, name: str, op: int, cycles: int, energy_aj: int, *, after: int = 0, n_units: int = 1) -> None:
         """Enter work of a component that begins `after` cycles from now."""
         start = int(self._env.now) + after * self._period
-        self._components[name].work(op, start, cycles * self._period, energy_aj)
+        self._components[name].work(op, start, cycles * self._period, energy_aj, n_units)
+
+    def _granted(self, hold: Hold, component: str, op: int, cause: str) -> Steps:
+        """Wait until `hold` is granted; enter the wait as the component's."""
+        if hold.event is not None and hold.state == "waiting":
+            asked = int(self._env.now)
+            yield hold.event
+            self._components[component].wait(op, asked, int(self._env.now) - asked, cause)
+
+    def _give_back(self, hold: Hold) -> None:
+        """Release the arrays if the sampling still has them."""
+        if hold.state == "held":
+            self._banks.release(hold)
 
     # -- sampling -----------------------------------------------------------------------------------
-    def _sample(self, op: int, row: int, phases: dict[str, int]) -> Steps:
-        c, sample = self._costs, self._trace.samples[row]
-        attempts = [list(rows) for _, rows in groupby(self._searches(row), key=lambda s: s.attempt)]
-        run = self._range_attempt if self._machine.variant == "amper-fr" else self._nearest_attempt
-        for searches in attempts:
-            yield from run(op, searches, phases)
-        for _ in range(int(sample["n_redraws"]) + 1 - len(attempts)):
+    def _sample(self, op: int, row: int, phases: dict[str, int], hold: Hold) -> Steps:
+        c, plan, sample = self._costs, self._plan, self._trace.samples[row]
+        loads = range(int(plan.first[row]), int(plan.first[row] + plan.n[row]))
+        for _, attempt in groupby(loads, key=lambda g: int(plan.attempt[g])):
+            yield from self._attempt(op, list(attempt), phases, hold)
+        for _ in range(int(plan.n_empty[row])):
             self._work("urng", op, c.urng, c.urng_aj)
-            phases["query"] += c.urng * self._period
+            phases["query"] += c.urng
             yield self._cycles(c.urng)
         b = int(sample["batch_size"])
         self._work("urng", op, b, b * c.urng_aj)
         self._work("draw_unit", op, c.draw + b, b * c.draw_aj)
-        self._work("csb", op, b, b * c.csb_aj, after=c.draw)
-        phases["draw"] += (c.draw + b) * self._period
-        yield self._cycles(c.draw + b)
+        phases["draw"] += c.draw + b
+        if self._machine.readout != "rank_select":
+            self._work("csb", op, b, b * c.csb_aj, after=c.draw)
+            yield self._cycles(c.draw + b)
+        elif sample["fallback"]:
+            self._give_back(hold)
+            yield self._cycles(c.draw + b)
+        else:
+            if self._machine.unique:  # the latches keep what matched
+                self._give_back(hold)
+            yield from self._select(op, int(sample["first_draw"]), b, phases, hold)
 
-    def _searches(self, row: int) -> list[_Search]:
-        sample = self._trace.samples[row]
-        first = int(sample["first_search"])
-        rows = self._trace.searches[first : first + int(sample["n_searches"])]
-        result = []
-        for i, s in enumerate(rows):
-            counts = [] if self._counts is None else list(enumerate(self._counts[first + i].tolist()))
-            matched = [(bank, n) for bank, n in counts if n]
-            result.append(_Search(int(s["attempt"]), int(s["n_ternary_words"]), int(s["n_neighbours"]), matched))
-        return result
+    def _attempt(self, op: int, loads: Sequence[int], phases: dict[str, int], hold: Hold) -> Steps:
+        """Search every group, and bring |CSP| to the root."""
+        c, plan, machine = self._costs, self._plan, self._machine
+        words = int(plan.n_words[loads].sum())
+        keys = int(plan.n_keys[loads].sum())
+        self._work("urng", op, c.urng - 1 + keys, keys * c.urng_aj)
+        self._work("query_generator", op, c.query - 1 + words, words * c.query_aj, after=c.urng)
+        start = front_end(machine)
+        phases["query"] += start
+        yield self._cycles(start)
+        if machine.readout == "rank_select":
+            yield from self._counted(op, loads, phases, hold)
+        elif machine.drains:
+            yield from self._drained(op, loads, phases)
+        else:
+            yield from self._nearest(op, loads, phases)
 
-    def _issue(self, op: int, searches: list[_Search], keys: simpy.Store) -> Steps:
-        """Send the keys of one attempt: one word a cycle once the pipeline is full."""
-        c = self._costs
-        words = [s.n_words for s in searches if not s.n_neighbours]
-        self._work("urng", op, c.urng - 1 + len(words), len(words) * c.urng_aj)
-        self._work("query_generator", op, c.query - 1 + sum(words), sum(words) * c.query_aj, after=c.urng)
-        yield self._cycles(c.urng + c.query)
-        for search in searches:
-            keys.put(search)
-            yield self._cycles(0 if search.n_neighbours else search.n_words)
+    def _counted(self, op: int, loads: Sequence[int], phases: dict[str, int], hold: Hold) -> Steps:
+        """Search every group while the counts of the one before climb the tree, which keeps them."""
+        c, plan, unique = self._costs, self._plan, self._machine.unique
+        if hold.state == "new":
+            self._banks.ask(hold)
+            yield from self._granted(hold, "arrays", op, "write")
+        for g in loads:
+            yield from self._search(op, g, phases)
+            if plan.last_words[g]:
+                self._work("rank_tree", op, 1, c.keep_aj)
+        if unique:
+            self._tally(op, 1)
+        phases["count"] += back_end(self._machine)
+        yield from self._climb(back_end(self._machine))
 
-    def _range_attempt(self, op: int, searches: list[_Search], phases: dict[str, int]) -> Steps:
+    def _climb(self, cycles: int) -> Steps:
+        """Let the last count climb to the root."""
+        yield self._cycles(cycles)
+
+    def _search(self, op: int, g: int, phases: dict[str, int]) -> Steps:
+        """Search all words of a load, counts between them included."""
+        c, plan = self._costs, self._plan
+        count, search, words = int(plan.count[g]), int(plan.search[g]), int(plan.n_words[g])
+        self._work("htree_down", op, words, words * c.key_down_aj)
+        self._work("arrays", op, words * c.search, words * c.search_aj, n_units=self._machine.geometry.n_arrays)
+        self._tally(op, int(plan.n_tallies[g]))
+        products = int(plan.n_products[g])
+        if products:
+            self._work("multiplier", op, products, products * c.multiply_aj)
+        if count:
+            phases["count"] += count
+        phases["search"] += search
+        yield from self._search_words(g)
+
+    def _search_words(self, g: int) -> Steps:
+        """Take the time of a load's searches and counts."""
+        yield self._cycles(int(self._plan.count[g] + self._plan.search[g]))
+
+    def _tally(self, op: int, n: int) -> None:
+        if n:
+            self._work("counters", op, n, n * (self._costs.tally_aj + self._costs.counts_up_aj))
+
+    def _drained(self, op: int, loads: Sequence[int], phases: dict[str, int]) -> Steps:
         """Search every group; drain each group's matches while the next one is searched."""
-        env, c = self._env, self._costs
-        keys, buffer = simpy.Store(env), _Buffer(self._machine.csb_capacity)
-        env.process(self._issue(op, searches, keys))
-        latch_free: simpy.Event | None = None
-        drains: list[simpy.Event] = []
-        started = loaded = int(env.now)
-        for i in range(len(searches)):
-            search = yield keys.get()
-            if i == 0:
-                yield self._cycles(c.way)
-                loaded = int(env.now)
-                phases["query"] += loaded - started
-            with self._arrays.request() as grant:
-                yield grant
-                self._work("arrays", op, search.n_words * c.search, search.n_words * c.search_aj)
-                yield self._cycles(search.n_words * c.search)
-                found = int(env.now)
-                if latch_free is not None:
-                    yield latch_free
-            waited = int(env.now) - found
+        machine, plan = self._machine, self._plan
+        assert self._drains is not None
+        buffer = Buffer(machine.part_capacity, plan.matches.shape[1])
+        drain: Drain | None = None
+        drains: list[Drain] = []
+        for g in loads:
+            with self._banks.request(None) as hold:
+                yield from self._granted(hold, "arrays", op, "write")
+                yield from self._search(op, g, phases)
+                found = int(self._env.now)
+                if drain is not None:
+                    yield from drain.latch_free()
+            waited = (int(self._env.now) - found) // self._period
             if waited:
-                self._components["arrays"].wait(op, found, waited, "readout")
-            phases["readout" if waited else "search"] += int(env.now) - loaded
-            loaded = int(env.now)
-            latch_free = None
-            if search.counts:
-                latch_free = env.event()
-                drains.append(env.process(self._drain(op, search, buffer, latch_free)))
-        yield env.all_of(drains)
-        yield self._cycles(c.way + 1)
-        phases["readout"] += int(env.now) - loaded
+                self._components["arrays"].wait(op, found, waited * self._period, "readout")
+                phases["search"] -= int(plan.search[g])
+                phases["readout"] += int(plan.search[g]) + waited
+            drain = self._drains.start(op, g, buffer)
+            drains += [drain] if drain is not None else []
+        loaded = int(self._env.now)
+        for each in drains:
+            yield from each.ended()
+        yield self._cycles(back_end(machine))
+        phases["readout"] += (int(self._env.now) - loaded) // self._period
 
-    def _drain(self, op: int, search: _Search, buffer: _Buffer, latch_free: simpy.Event) -> Steps:
-        """Pass all matches of a search into the buffer.
-
-        Banks hold their port for the encoder's cycles; the port's follow one later, so the latch may be
-        loaded again in the port's last cycle.
-        """
-        env = self._env
-        yield env.all_of([env.process(self._drain_bank(op, bank, n, buffer)) for bank, n in search.counts])
-        latch_free.succeed()
-        yield self._cycles(1)
-
-    def _drain_bank(self, op: int, bank: int, n: int, buffer: _Buffer) -> Steps:
-        """Pass a bank's `n` matches through its port, one a cycle."""
-        c = self._costs
-        with self._csb_ports[self._machine.port_of(bank)].request() as grant:
-            yield grant
-            self._work("encoders", op, n, n * c.encode_aj)
-            self._work("csb", op, n, buffer.take(n) * c.csb_aj, after=1)
-            yield self._cycles(n)
-
-    def _nearest_attempt(self, op: int, searches: list[_Search], phases: dict[str, int]) -> Steps:
+    def _nearest(self, op: int, loads: Sequence[int], phases: dict[str, int]) -> Steps:
         """Count every group, then find its neighbours one best match at a time."""
-        env = self._env
-        keys, buffer = simpy.Store(env), _Buffer(self._machine.csb_capacity)
-        env.process(self._issue(op, searches, keys))
-        started = int(env.now)
-        for i in range(len(searches)):
-            search = yield keys.get()
-            if i == 0:
-                phases["query"] += int(env.now) - started
-            with self._arrays.request() as grant:
-                yield grant
-                if search.n_neighbours:
-                    yield from self._nearest(op, search.n_neighbours, buffer, phases)
-                else:
-                    yield from self._count(op, search.n_words, phases)
-        phases["readout"] += self._period
-        yield self._cycles(1)
+        c, plan = self._costs, self._plan
+        buffer = Buffer(self._machine.part_capacity, 1)
+        for g in loads:
+            n = int(plan.n_neighbours[g])
+            with self._banks.request(None) as hold:
+                yield from self._granted(hold, "arrays", op, "write")
+                if n == 0:
+                    yield from self._search(op, g, phases)
+                    continue
+                # One burst; each component's shares are laid end to end inside it.
+                self._work("htree_down", op, n, n * c.key_down_aj)
+                energy = n * c.best_match_aj
+                self._work("arrays", op, n * c.best_match, energy, n_units=self._machine.geometry.n_arrays)
+                self._work("encoders", op, n, n * c.encode_aj)
+                self._work("compare_tree", op, n * (c.compare - 1), n * (c.compare_aj + c.winner_up_aj))
+                self._work("csb", op, n, buffer.take(n) * c.csb_aj, after=1)
+                phases["search"] += n * c.best_match
+                phases["readout"] += n * (2 * c.way + c.compare)
+                yield from self._best_matches(n)
+        phases["readout"] += back_end(self._machine)
+        yield self._cycles(back_end(self._machine))
 
-    def _count(self, op: int, n_words: int, phases: dict[str, int]) -> Steps:
-        c, before = self._costs, int(self._env.now)
-        yield self._cycles(c.way)
-        self._work("arrays", op, n_words * c.search, n_words * c.search_aj)
-        yield self._cycles(n_words * c.search)
-        self._work("counters", op, c.count, c.count_aj)
-        yield self._cycles(c.count + c.way)
-        phases["count"] += int(self._env.now) - before
-
-    def _nearest(self, op: int, n: int, buffer: _Buffer, phases: dict[str, int]) -> Steps:
-        """Find `n` neighbours as one burst; each component's shares are laid end to end inside it."""
+    def _best_matches(self, n: int) -> Steps:
+        """Find `n` nearest codes, one after another."""
         c = self._costs
-        self._work("arrays", op, n * c.best_match, n * c.best_match_aj)
-        self._work("encoders", op, n, n * c.encode_aj)
-        self._work("compare_tree", op, n * (c.compare - 1), n * c.compare_aj)
-        self._work("csb", op, n, buffer.take(n) * c.csb_aj, after=1)
-        phases["search"] += n * c.best_match * self._period
-        phases["readout"] += n * (2 * c.way + c.compare) * self._period
         yield self._cycles(n * (2 * c.way + c.best_match + c.compare))
+
+    # -- drawing from the rank tree -----------------------------------------------------------------
+    def _select(self, op: int, first: int, b: int, phases: dict[str, int], hold: Hold) -> Steps:
+        """Send b ranks down the tree, one a cycle; their arrays search again and select, in order of arrival."""
+        c, period = self._costs, self._period
+        root = int(self._env.now) + c.draw * period
+        self._work("htree_down", op, b, b * c.rank_down_aj, after=c.draw)
+        self._work("rank_tree", op, b, b * c.route_aj, after=c.draw)
+        self._work("selectors", op, b, b * c.select_aj, after=c.draw)
+        free: dict[int, int] = {}
+        results, searched = [], root
+        for j in range(b):
+            array = int(self._trace.draws["slot"][first + j]) // self._machine.rows_per_array
+            words = int(self._plan.again[first + j])
+            arrives = root + (j + c.way + c.route) * period
+            at = max(arrives, free.get(array, 0)) if words else arrives
+            if words:
+                free[array] = searched_now = at + words * c.search * period
+                self._components["arrays"].work(op, at, searched_now - at, words * c.array_aj)
+                if at > arrives:
+                    self._components["rank_tree"].wait(op, arrives, at - arrives, "array")
+                searched = max(searched, searched_now)
+            results.append(at + (words * c.search + c.select + c.way) * period)
+        end = root
+        for ready in sorted(results):
+            self._components["htree_up"].work(op, max(ready, end), period, c.address_up_aj)
+            end = max(ready, end) + period
+        yield self._env.timeout(searched - int(self._env.now))
+        self._give_back(hold)
+        phases["select"] += (end - root) // period - b
+        yield self._env.timeout(end - int(self._env.now))
 
     # -- writing ------------------------------------------------------------------------------------
     def _write(self, op: int, first: int, count: int) -> Steps:
-        """Send rows down the H-tree, one a cycle; every bank writes its own one after another."""
-        slots = self._trace.writes["slot"][first : first + count]
-        start = int(self._env.now) + self._costs.way * self._period
-        arrivals: dict[int, list[int]] = {}
-        for j, bank in enumerate(self._machine.bank_of(slots).tolist()):
-            arrivals.setdefault(bank, []).append(start + j * self._period)
-        jobs = [self._env.process(self._write_bank(op, bank, rows)) for bank, rows in arrivals.items()]
+        """Send rows down their own tree, one a cycle; every bank writes its own one after another."""
+        with self._write_bus.request() as grant:
+            yield grant
+            slots = self._trace.writes["slot"][first : first + count]
+            start = int(self._env.now) + self._costs.way * self._period
+            if count:
+                self._work("write_bus", op, count, count * self._costs.row_down_aj)
+            arrivals: dict[int, list[tuple[int, int]]] = {}
+            arrays = (slots // self._machine.rows_per_array).tolist()
+            for j, array in enumerate(arrays):
+                bank = int(self._bank_of_array[array])
+                arrivals.setdefault(bank, []).append((start + j * self._period, array))
+            jobs = [self._env.process(self._write_rows(op, bank, rows)) for bank, rows in arrivals.items()]
+            yield self._cycles(count)
         yield self._env.all_of(jobs)
 
-    def _write_bank(self, op: int, bank: int, arrivals: list[int]) -> Steps:
-        """Write rows as they arrive; whatever waits when the port comes free is one burst."""
+    def _write_rows(self, op: int, bank: int, rows: Sequence[tuple[int, int]]) -> Steps:
+        """Write rows as they arrive; whatever waits when the bank comes free is one burst."""
         env, c, done = self._env, self._costs, 0
-        while done < len(arrivals):
-            if env.now < arrivals[done]:
-                yield env.timeout(arrivals[done] - int(env.now))
-            with self._write_ports[bank].request() as grant:
-                yield grant
-                n = bisect_right(arrivals, env.now) - done
+        while done < len(rows):
+            if env.now < rows[done][0]:
+                yield env.timeout(rows[done][0] - int(env.now))
+            with self._banks.request(bank) as hold:
+                yield from self._granted(hold, "write_ports", op, "search")
+                n = bisect_right(rows, (int(env.now), len(self._bank_of_array))) - done
                 self._work("write_ports", op, n * c.write, n * c.write_aj)
                 yield self._cycles(n * c.write)
             done += n

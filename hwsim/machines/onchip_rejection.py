@@ -145,8 +145,8 @@ class RejectionMachine:
 
     @property
     def phases(self) -> tuple[str, ...]:
-        """What the latency of a sampling is split into; `wait` is for ops before it."""
-        return ("wait", "query", "overlap", "tries", "uniform")
+        """What the latency of a sampling is split into."""
+        return ("query", "overlap", "tries", "uniform")
 
     @property
     def not_covered(self) -> tuple[str, ...]:

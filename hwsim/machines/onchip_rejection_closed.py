@@ -28,7 +28,6 @@ def closed(machine: RejectionMachine, trace: Trace) -> ClosedTimes:
     sweeps = np.zeros_like(m) if trace.header.options.get("unique") else searched
     issue = -(-left // lanes)
     phases = {
-        "wait": 0 * m,
         "query": c.urng + searched * (c.query + m - 1),
         "overlap": sweeps * (m - 1 + 1 + c.accept),
         "tries": -(-n_tries // lanes) + some * (c.depth - 1),

@@ -66,19 +66,18 @@ class RejectionProcesses:
         for _ in range(n_units):
             self._components[name].work(op, start, cycles * self._costs.period_fs, energy_aj)
 
-    def _waited(self, name: str, op: int, since: int, cause: str) -> int:
-        """Enter that a component waited from `since` until now; return how long."""
+    def _waited(self, name: str, op: int, since: int, cause: str) -> None:
+        """Enter that a component waited from `since` until now."""
         waited = int(self._env.now) - since
         if waited:
             self._components[name].wait(op, since, waited, cause)
-        return waited
 
     # -- sampling -----------------------------------------------------------------------------------
     def _sample(self, op: int, tries: Tries, phases: dict[str, int]) -> Steps:
         arrived = int(self._env.now)
         with self._comparators.request() as grant:
             yield grant
-            phases["wait"] += self._waited("query_generator", op, arrived, "sample")
+            self._waited("query_generator", op, arrived, "sample")
             yield from self._timed(phases, "query", self._query(op, tries.n_ranges))
             if tries.n_ranges and self._sweeps:
                 yield from self._timed(phases, "overlap", self._sweep(op, tries.n_ranges))
@@ -86,7 +85,7 @@ class RejectionProcesses:
                 ready = int(self._env.now)
                 with self._memory.request() as turn:
                     yield turn
-                    phases["wait"] += self._waited("comparators", op, ready, "write")
+                    self._waited("comparators", op, ready, "write")
                     yield from self._timed(phases, "tries", self._try(op, tries))
             yield from self._timed(phases, "uniform", self._draw_uniformly(op, tries))
 

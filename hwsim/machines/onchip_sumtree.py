@@ -105,8 +105,8 @@ class TreeMachine:
 
     @property
     def phases(self) -> tuple[str, ...]:
-        """What the latency of a sampling is split into; `wait` is for ops before it, `issue` for its other draws."""
-        return ("wait", "draw", "issue", "read", "route")
+        """What the latency of a sampling is split into; `issue` is for the draws after the first."""
+        return ("draw", "issue", "read", "route")
 
     @property
     def not_covered(self) -> tuple[str, ...]:
@@ -154,7 +154,6 @@ class TreeMachine:
         b = count[sampling]
         some, descents = np.minimum(b, 1), np.minimum(b, 1) if self.pipelined else b
         phases = {
-            "wait": 0 * b,
             "draw": c.draw * some,
             "issue": b - some if self.pipelined else 0 * b,
             "read": read * descents,

@@ -65,8 +65,6 @@ class TreeProcesses:
             else:
                 yield self._cycles(count * (1 if sampling else self._machine.row_interval))
         yield inside
-        if sampling:
-            phases["wait"] = entered - arrived
         return phases
 
     def _cycles(self, n: int) -> simpy.Event:

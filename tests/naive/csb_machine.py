@@ -9,21 +9,18 @@ from collections import deque
 class Csb:
     """Match latch, bank encoders, FIFOs and ports of one machine.
 
-    A bank's encoder moves one address a cycle from the latch into its FIFO, if the FIFO had room when the
-    cycle began; a port moves one address a cycle out of the FIFOs of its own banks, taking turns.
+    A bank's encoder moves one word a cycle from the latch into its FIFO, if the FIFO had room when the cycle
+    began; an arbiter has `width` ports, each of which moves one word a cycle out of the FIFO of one of the
+    arbiter's banks, taking turns: the search for waiting banks begins after the bank served last.
     """
 
-    def __init__(self, port_of_bank, fifo_depth):
-        self.port_of_bank = port_of_bank
-        self.ports = sorted(set(port_of_bank))
+    def __init__(self, arbiters, n_banks, fifo_depth):
+        self.arbiters = arbiters  # [(banks, width)]
         self.fifo_depth = fifo_depth
-        self.latch = [0] * len(port_of_bank)
-        self.fifo = [0] * len(port_of_bank)
-        self.turn = dict.fromkeys(self.ports, 0)
+        self.latch = [0] * n_banks
+        self.fifo = [0] * n_banks
+        self.turn = [0] * len(arbiters)
         self.written = 0
-
-    def banks_of(self, port):
-        return [b for b, p in enumerate(self.port_of_bank) if p == port]
 
     def empty(self):
         return not any(self.latch) and not any(self.fifo)
@@ -32,28 +29,37 @@ class Csb:
         """Whether the latch is free: no port will need more than the cycle that begins now."""
         if any(self.latch):
             return False
-        return all(sum(self.fifo[b] for b in self.banks_of(p)) <= 1 for p in self.ports)
+        return all(
+            sum(self.fifo[b] for b in banks) <= width and all(self.fifo[b] <= 1 for b in banks)
+            for banks, width in self.arbiters
+        )
 
     def step(self):
         before = list(self.fifo)
-        for port in self.ports:
-            banks = self.banks_of(port)
+        for number, (banks, width) in enumerate(self.arbiters):
+            begin, left = self.turn[number], width
             for i in range(len(banks)):
-                bank = banks[(self.turn[port] + i) % len(banks)]
-                if before[bank]:
-                    self.fifo[bank] -= 1
+                place = (begin + i) % len(banks)
+                if left and before[banks[place]]:
+                    left -= 1
+                    self.fifo[banks[place]] -= 1
                     self.written += 1
-                    self.turn[port] = (self.turn[port] + i + 1) % len(banks)
-                    break
+                    self.turn[number] = place + 1
         for bank, waiting in enumerate(self.latch):
             if waiting and before[bank] < self.fifo_depth:
                 self.latch[bank] -= 1
                 self.fifo[bank] += 1
 
 
-def range_attempt(words, matches, *, urng, query, way, search, port_of_bank, fifo_depth=2):
-    """Return the cycles of one attempt: `words[g]` searches, then `matches[g][bank]` addresses, per group."""
-    csb = Csb(port_of_bank, fifo_depth)
+def arbiters_of(n_banks, n_ports, *, shared=False):
+    """Return who serves which banks with how many ports: one arbiter for all, or one a port."""
+    banks = list(range(n_banks))
+    return [(banks, n_ports)] if shared else [(banks[p::n_ports], 1) for p in range(n_ports)]
+
+
+def range_attempt(words, matches, *, urng, query, way, search, csb):
+    """Return the cycles of one attempt: `words[g]` searches, then `matches[g][bank]` words, per group."""
+    written = csb.written
     pipeline = deque()  # [cycles left until the word is at the arrays, group]
     to_issue = deque(g for g, k in enumerate(words) for _ in range(k))
     at_arrays = deque()
@@ -84,7 +90,7 @@ def range_attempt(words, matches, *, urng, query, way, search, port_of_bank, fif
                 if words_done == words[group]:
                     result, group, words_done = group, group + 1, 0
         clock += 1
-    assert csb.written == sum(map(sum, matches))
+    assert csb.written - written == sum(map(sum, matches))
     for _ in range(way + 1):  # the last address over the tree, and into the buffer
         clock += 1
     return clock
