@@ -232,7 +232,8 @@ class _Run:
         times.arrived_fs[op] = arrived_fs
         split = yield from self._processes.perform(op)
         times.latency_fs[op] = int(env.now) - arrived_fs
-        times.in_system_fs += int(env.now) - max(arrived_fs, times.filled_fs)
+        if op >= times.n_filling:
+            times.in_system_fs += int(env.now) - arrived_fs
         if self._is_sample[op]:
             row = int(self._row[op])
             for name, value in split.items():

@@ -50,6 +50,11 @@ class _Rows:
         self._place_of = np.empty(len(codes), np.int64)
         self._place_of[self.slot_at] = np.arange(len(codes))
 
+    def codes_of(self, slots: Int64) -> Int64:
+        """Return the codes that slots hold."""
+        codes: Int64 = self.sorted_codes[self._place_of[slots]]
+        return codes
+
     def span(self, lo: int, hi: int) -> tuple[int, int]:
         """Return the sorted places [left, right) of the codes lo .. hi."""
         left, right = np.searchsorted(self.sorted_codes, [lo, hi + 1])
@@ -84,8 +89,9 @@ def synthetic_trace(
     sampler: str = "amper-fr",
     clustering: float = 0.0,
     unique: bool = False,
+    n_inserts: int = 0,
 ) -> Trace:
-    """Return a trace of one insert of `n_rows` rows, then `n_ops` times a sampling and its update.
+    """Return a trace of one insert of `n_rows` rows, then `n_ops` times a sampling, its update, and inserts.
 
     Parameters
     ----------
@@ -110,6 +116,8 @@ def synthetic_trace(
     unique : bool
         Draw from the union of the groups' matches: a slot found twice stands in the candidate set once, `n_csp` is
         the size of the union, and draws name no group.
+    n_inserts : int
+        Inserts of one row after every update, over the oldest slots in turn; a row has the code its slot held.
 
     Returns
     -------
@@ -138,6 +146,7 @@ def synthetic_trace(
         raise ValueError(f"clustering must lie between 0 and 1, got {clustering!r}")
     if not isinstance(unique, bool):
         raise TypeError(f"unique must be True or False, got {unique!r}")
+    checks.whole("n_inserts", n_inserts, 0)
     random = np.random.default_rng(seed)
     codes = np.maximum(1, np.floor(random.random(n_rows) * (_FULL_SCALE - 1) + 0.5)).astype(np.int64)
     if clustering > 0:
@@ -163,11 +172,13 @@ def synthetic_trace(
     )
     trace.record_insert(np.arange(n_rows), codes)
     search = _range_searches if sampler == "amper-fr" else _nearest_searches
-    for _ in range(n_ops):
+    for number in range(n_ops):
         draw = _draw(rows, *search(rows, lam, random), batch_size, random, unique=unique)
         trace.record_sample(draw)
         drawn = np.unique(draw.slots)
         trace.record_update(drawn, rows.permute(drawn, random.permutation(len(drawn))))
+        for slot in (number * n_inserts + np.arange(n_inserts)) % n_rows:
+            trace.record_insert(np.array([slot]), rows.codes_of(np.array([slot])))
     return trace
 
 

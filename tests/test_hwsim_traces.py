@@ -219,3 +219,13 @@ def test_importing_the_package_loads_no_compiler_plots_environments_or_tensors()
     code = f"import sys, hwsim; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_inserts_overwrite_the_oldest_rows_in_turn_and_change_no_match():
+    trace = hwsim.synthetic_trace(50, 8, 0.2, 20, seed=4, n_inserts=3)
+    ops, writes = trace.ops, trace.writes
+    inserted = [writes["slot"][op["first"]] for op in ops[1:] if op["kind"] == 0]
+    assert inserted == [i % 50 for i in range(60)]
+    assert (trace.match_counts(64, 1)[:, 0] == trace.searches["n_matches"]).all()
+    with pytest.raises(ValueError, match="n_inserts must be at least 0, got -1"):
+        hwsim.synthetic_trace(50, n_inserts=-1)
