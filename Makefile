@@ -26,6 +26,7 @@ bench:
 		--keep tests/bench/replay_measured.json --figure experiments/figures/replay.png
 	python tests/bench/bench_dqn_vs_sb3.py
 	python tests/bench/bench_sequences.py
+	python tests/bench/bench_hwsim.py
 
 report:
 	amper report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -58,8 +59,8 @@ def attempts(samples: Array, searches: Array) -> Array:
     return result
 
 
-def count(header: TraceHeader, tables: Mapping[str, Array], profile: Profile) -> UInt32:
-    """Return the matches that each column holds, uint32[searches or attempts, columns]."""
+def count(header: TraceHeader, tables: Mapping[str, Array], profile: Profile) -> dict[Profile, UInt32]:
+    """Return what each column holds, uint32[searches or attempts, columns]; with words also the matches in them."""
     from amper._kernels.trace import match_counts
 
     n_arrays = -(-header.n_rows // profile.rows_per_array)
@@ -69,7 +70,11 @@ def count(header: TraceHeader, tables: Mapping[str, Array], profile: Profile) ->
     cells = column_of_array if n_addresses == 1 else np.arange(n_arrays)
     rows = _rows(header, tables, union=profile.union)
     n_slots = int(tables["writes"]["slot"].max(initial=-1)) + 1
-    counts = np.zeros((len(rows[2]), n_arrays if profile.per == "array" else profile.n_banks), np.uint32)
+    profiles = [profile]
+    if n_addresses > 1:
+        profiles.append(dataclasses.replace(profile, addresses_per_word=1))
+    n_columns = n_arrays if profile.per == "array" else profile.n_banks
+    counts = np.zeros((len(profiles), len(rows[2]), n_columns), np.uint32)
     match_counts(
         _columns(tables),
         rows,
@@ -82,7 +87,7 @@ def count(header: TraceHeader, tables: Mapping[str, Array], profile: Profile) ->
         counts,
     )
     counts.flags.writeable = False
-    return counts
+    return dict(zip(profiles, counts, strict=True))
 
 
 def _rows(header: TraceHeader, tables: Mapping[str, Array], *, union: bool) -> tuple[Array, ...]:

@@ -249,7 +249,9 @@ class Trace:
         key = (len(self), profile)
         if key not in self._match_counts:
             self._match_counts = {k: v for k, v in self._match_counts.items() if k[0] == len(self)}
-            self._match_counts[key] = matches.count(self.header, self._rows, profile)
+            counts = matches.count(self.header, self._rows, profile)
+            for each, found in counts.items():
+                self._match_counts.setdefault((len(self), each), found)
         return self._match_counts[key]
 
     @property

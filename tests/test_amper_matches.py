@@ -207,6 +207,13 @@ def test_the_form_of_a_profile_belongs_to_what_is_kept():
         assert not counts.flags.writeable
 
 
+def test_counting_words_counts_the_matches_in_them_too():
+    for per in ("bank", "array"):
+        trace, again = random_trace(3), random_trace(3)
+        trace.match_counts(8, 2, per=per, addresses_per_word=3)
+        np.testing.assert_array_equal(trace.match_counts(8, 2, per=per), again.match_counts(8, 2, per=per))
+
+
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [

@@ -209,18 +209,19 @@ def _is_covered(code, spans):
 
 # -- where it lies --------------------------------------------------------------------------------------
 @njit(cache=True)
-def _count_word(cell, n_addresses, column_of_cell, begun, row):
+def _count_word(cell, n_addresses, column_of_cell, begun, row, matches):
     # begun[0] is the floor of this row: begun[1 + cell] - floor addresses, at least 1, lie in the word begun last; none
     # if it is not above the floor. Without a branch, for nothing tells which it will be.
     floor = begun[0]
     at = max(begun[1 + cell], floor)
     is_new = np.int64(at == floor) | np.int64(at == floor + n_addresses)
     row[column_of_cell[cell]] += np.uint32(is_new)
+    matches[column_of_cell[cell]] += np.uint32(1)
     begun[1 + cell] = at + 1 - is_new * (at - floor)
 
 
 @njit(cache=True)
-def _count_span(pool, buckets, lo, hi, n_addresses, column_of_cell, begun, value, bits, row):
+def _count_span(pool, buckets, lo, hi, n_addresses, column_of_cell, begun, value, bits, row, matches):
     if lo > hi:
         return
     first, last = _bucket(lo, value, bits), _bucket(hi, value, bits)
@@ -232,7 +233,7 @@ def _count_span(pool, buckets, lo, hi, n_addresses, column_of_cell, begun, value
         if n_addresses > 1:
             for i in range(start, end):
                 if is_whole or low <= pool[2, i] <= high:
-                    _count_word(np.int64(pool[1, i]), n_addresses, column_of_cell, begun, row)
+                    _count_word(np.int64(pool[1, i]), n_addresses, column_of_cell, begun, row, matches)
         elif is_whole:
             for cell in pool[1, start:end]:
                 row[cell] += np.uint32(1)
@@ -244,16 +245,17 @@ def _count_span(pool, buckets, lo, hi, n_addresses, column_of_cell, begun, value
 @njit(cache=True)
 def _count_found(
     records, pool, buckets, spans, others, cell_of_array, rows_per_array, n_addresses, column_of_cell, begun,
-    value, bits, row,
+    value, bits, row, matches,
 ):  # fmt: skip
     # Count the slots whose codes lie in the spans, and the others.
     for s in range(spans.shape[0]):
-        _count_span(pool, buckets, spans[s, 0], spans[s, 1], n_addresses, column_of_cell, begun, value, bits, row)
+        ends = spans[s, 0], spans[s, 1]
+        _count_span(pool, buckets, *ends, n_addresses, column_of_cell, begun, value, bits, row, matches)
     for slot in others:
         if not _is_covered(np.int64(records[slot, 0]), spans):
             cell = cell_of_array[slot // rows_per_array]
             if n_addresses > 1:
-                _count_word(cell, n_addresses, column_of_cell, begun, row)
+                _count_word(cell, n_addresses, column_of_cell, begun, row, matches)
             else:
                 row[cell] += np.uint32(1)
 
@@ -274,8 +276,8 @@ def match_counts(columns, rows, records, pool, buckets, cell_of_array, column_of
         The cells are the columns where `n_addresses` is 1.
     settings : tuple of int
         rows_per_array; n_addresses, of one array in a word; top, the largest code; whether distance is Hamming's.
-    counts : uint32[rows, columns]
-        0 on entry.
+    counts : uint32[1 or 2, rows, columns]
+        0 on entry; words, and beside them matches where a word holds several addresses.
     """
     kind, first, count, slot, code, key, lo, hi, n_neighbours = columns
     first_row, n_rows, first_search, n_searches, takes_part = rows
@@ -323,5 +325,5 @@ def match_counts(columns, rows, records, pool, buckets, cell_of_array, column_of
             begun[0] += n_addresses
             _count_found(
                 records, pool, buckets, spans[:n_spans], others[:n_others], cell_of_array, rows_per_array,
-                n_addresses, column_of_cell, begun, value, bits, counts[r],
+                n_addresses, column_of_cell, begun, value, bits, counts[0, r], counts[-1, r],
             )  # fmt: skip

@@ -190,9 +190,10 @@ def _leaving(machine: AmperMachine, trace: Trace, n_loads: int) -> tuple[Int64 |
         return none, none
     if not machine.drains:
         return none, trace.searches["n_neighbours"].astype(np.int64)[:, None]
-    counts = bank_counts(machine, trace)
     if machine.readout == "burst":
-        return bank_counts(machine, trace, addresses_per_word=BURST_WIDTH), counts
+        # In this order: counting words counts the addresses in them too.
+        return bank_counts(machine, trace, addresses_per_word=BURST_WIDTH), bank_counts(machine, trace)
+    counts = bank_counts(machine, trace)
     words, matches = np.zeros((n_loads, machine.n_csb_ports), np.int64), np.zeros((n_loads, 1), np.int64)
     kernels.to_ports(counts, words, matches)
     return words, matches
