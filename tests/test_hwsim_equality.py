@@ -389,3 +389,14 @@ def test_the_reports_of_one_trace_are_the_same_twice():
     trace = hwsim.synthetic_trace(1_000, 16, 0.1, 3, seed=1)
     machine = hwsim.machine("amper-fr", n_rows=1_000)
     assert hwsim.simulate(trace, machine).to_dict() == hwsim.simulate(trace, machine).to_dict()
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: " ".join(map(str, form)))
+def test_the_formula_holds_without_the_compiler(form):
+    rng = np.random.default_rng(100 + FORMS.index(form))
+    case = random_case(rng, variant=form[0], n_rows=90, n_groups=3, max_csp=0.2, redraws=True, unique=form[3])
+    machine = random_machine(rng, form, 90)
+    formula = closed_or_none(case.trace, machine)
+    if formula is not None:
+        assert_same(hwsim.simulate(case.trace, machine), formula)

@@ -493,3 +493,51 @@ def test_costs_are_whole_numbers():
     geometry = Geometry(**sizes, csb_entries=500, n_groups=20)
     costs = amper_costs(hwsim.technology("evacam-fefet45"), geometry, 1.3, 2.7)
     assert all(type(getattr(costs, name)) is int for name in costs.__slots__)
+
+
+def test_a_rank_tree_refuses_more_groups_than_its_nodes_keep_counts_of():
+    trace = hwsim.synthetic_trace(500, 8, 0.1, 1, seed=0)
+    hwsim.simulate(trace, hwsim.machine("amper-fr", n_rows=500, readout="rank_select", n_groups=20))
+    machine = hwsim.machine("amper-fr", n_rows=500, readout="rank_select", n_groups=19)
+    with pytest.raises(ValueError, match="n_groups must be at least 20 for this trace, got 19"):
+        hwsim.simulate(trace, machine)
+
+
+def test_a_rank_tree_refuses_draws_of_no_group_it_searched():
+    machine = hwsim.machine("amper-fr", n_rows=100, readout="rank_select")
+    for fidelity in ("array", "burst", "closed"):
+        with pytest.raises(ValueError, match="draws must name a group that was searched, got group -1 of draw 0"):
+            hwsim.simulate(hand_trace(), machine, fidelity=fidelity)
+        with pytest.raises(ValueError, match="draws must name a group that was searched, got group 3 of draw 1"):
+            hwsim.simulate(hand_trace(groups=np.array([0, 3])), machine, fidelity=fidelity)
+
+
+def test_wires_follow_from_the_arrays_and_not_from_a_percentage():
+    def parts(n_rows, technology="camasim-fefet45", **options):
+        trace = hwsim.synthetic_trace(n_rows, 64, 0.05, 2, seed=0)
+        machine = hwsim.machine("amper-fr", n_rows=n_rows, technology=technology, **options)
+        return hwsim.simulate(trace, machine).breakdown
+
+    small, large = parts(5_000), parts(80_000)
+    # Sixteen times the arrays: a square four times as wide, and four times as many forks across it.
+    wire = 4 * (np.sqrt(1_250) - 1) / (np.sqrt(79) - 1)
+    for name, bits in (("htree_down", (32 + 17) / (32 + 13)), ("htree_up", 17 / 13)):
+        assert large[name]["area_um2"] / small[name]["area_um2"] == pytest.approx(wire * bits, rel=0.02)
+    down = large["htree_down"]["energy_aj"] / small["htree_down"]["energy_aj"]
+    assert down == pytest.approx(wire, rel=0.02)
+    # Smaller arrays, shorter wires.
+    assert parts(5_000, "evacam-fefet45")["htree_down"]["energy_aj"] < small["htree_down"]["energy_aj"]
+    # A lone array has no tree.
+    assert parts(64)["htree_down"]["energy_aj"] == 0
+
+
+def test_burst_buffers_are_the_banks_own_and_name_the_size_needed():
+    trace = hwsim.synthetic_trace(640, 8, 0.5, 3, seed=1)
+    with pytest.raises(
+        ValueError, match=r"csb_entries must be at least \d+ for this trace, got 80; or pass overflow"
+    ) as e:
+        hwsim.simulate(trace, hwsim.machine("amper-fr", n_rows=640, readout="burst", csb_entries=80))
+    needed = int(str(e.value).split("at least ")[1].split()[0])
+    for entries, fits in ((needed, True), (needed - 8, False)):
+        machine = hwsim.machine("amper-fr", n_rows=640, readout="burst", csb_entries=entries, overflow="drop")
+        assert (hwsim.simulate(trace, machine).n_dropped == 0) == fits

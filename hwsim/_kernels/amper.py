@@ -102,10 +102,11 @@ def to_ports(counts, words, matches):
 
 @njit(cache=True)
 def add_up(sample, attempt, columns, by_sample, n_attempts):
-    """Add int64[k, c] `columns` up by sampling into `by_sample`; count each sampling's attempts that searched."""
+    """Add `columns`, int64[k] each, up by sampling in by_sample[c]; count each sampling's attempts that searched."""
+    for c, column in enumerate(columns):
+        for i in range(sample.shape[0]):
+            by_sample[c, sample[i]] += column[i]
     for i in range(sample.shape[0]):
-        for c in range(columns.shape[1]):
-            by_sample[sample[i], c] += columns[i, c]
         if i == 0 or sample[i] != sample[i - 1] or attempt[i] != attempt[i - 1]:
             n_attempts[sample[i]] += 1
 
@@ -135,8 +136,10 @@ def largest_attempts(sample, attempt, matches, largest, overflow, capacity):
 def words_of_draws(first_load, n_loads, attempt, load_group, last_words, first_draw, n_draws, draw_group, words):
     """Fill words[draw] with what the draw's array searches again: the last search of its group, last attempt.
 
-    Loads `first_load[i] .. + n_loads[i]` belong to sampling i. A draw of a group that was not searched gets 0.
+    Loads `first_load[i] .. + n_loads[i]` belong to sampling i. A draw of a group that was not searched gets 0;
+    returns the first such draw, or -1.
     """
+    unknown = -1
     n_groups = 0
     for g in range(load_group.shape[0]):
         n_groups = max(n_groups, load_group[g] + 1)
@@ -150,15 +153,19 @@ def words_of_draws(first_load, n_loads, attempt, load_group, last_words, first_d
             group = draw_group[d]
             known = 0 <= group < n_groups and searched_in[group] == i
             words[d] = of_group[group] if known else 0
+            if not known and unknown < 0:
+                unknown = d
+    return unknown
 
 
 @njit(cache=True)
-def select(first_draw, n_draws, array, words, search, n_arrays, tail, busy):
-    """Fill tail[sampling] and busy[sampling] for ranks of which number j arrives at its array at cycle j.
+def select(first_draw, n_draws, slot, rows_per_array, words, search, n_arrays, tail, busy, again):
+    """Fill tail, busy and again[sampling] for ranks of which number j arrives at its array at cycle j.
 
     An array searches `words` of the draw, `search` cycles each: busy counts the cycles in which one does, tail those
-    from the last rank's arrival to the end of the last search. Returns (-1, 0, 0), or the first (sampling, draw,
-    draw) where two ranks meet in one array (the second draw >= 0) or their results at the root (second = -1 - draw).
+    from the last rank's arrival to the end of the last search, again the words. Returns (-1, 0, 0), or the first
+    (sampling, draw, draw) where two ranks meet in one array (the second draw >= 0) or their results at the root (the
+    second = -1 - draw).
     """
     free = np.zeros(n_arrays, np.int64)
     by = np.zeros(n_arrays, np.int64)
@@ -166,11 +173,13 @@ def select(first_draw, n_draws, array, words, search, n_arrays, tail, busy):
         last, covered = 0, 0
         for j in range(n_draws[i]):
             d = first_draw[i] + j
+            array = slot[d] // rows_per_array
+            again[i] += words[d]
             lasts = search * words[d]
             if lasts > 0:
-                if free[array[d]] > j:
-                    return i, by[array[d]], j
-                free[array[d]], by[array[d]] = j + lasts, j
+                if free[array] > j:
+                    return i, by[array], j
+                free[array], by[array] = j + lasts, j
                 busy[i] += max(0, j + lasts - max(covered, j))
                 covered = max(covered, j + lasts)
             # Results leave in the order of the ranks unless an earlier one searched longer.
@@ -181,7 +190,7 @@ def select(first_draw, n_draws, array, words, search, n_arrays, tail, busy):
             last = max(last, j + lasts)
         tail[i] = last - (n_draws[i] - 1) if n_draws[i] > 0 else 0
         for j in range(n_draws[i]):
-            free[array[first_draw[i] + j]] = 0
+            free[slot[first_draw[i] + j] // rows_per_array] = 0
     return -1, 0, 0
 
 

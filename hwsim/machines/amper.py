@@ -309,17 +309,13 @@ class AmperMachine:
 
     def _check_ranks(self, plan: Plan, trace: Trace) -> None:
         """Raise ValueError unless the rank tree keeps enough counts, and draws name their groups."""
-        samples = trace.samples
         attempt = plan.sample * (1 + plan.attempt.max(initial=0)) + plan.attempt
         most = 1 if self.unique else int(np.bincount(attempt[plan.last_words > 0]).max(initial=0))
         if most > self.n_groups:
             raise ValueError(f"n_groups must be at least {most} for this trace, got {self.n_groups!r}")
-        drawn = np.repeat(~samples["fallback"], samples["batch_size"])
-        if not self.unique and (plan.again[drawn] == 0).any():
-            draw = int(np.flatnonzero(drawn)[np.argmax(plan.again[drawn] == 0)])
-            raise ValueError(
-                f"draws must name a group that was searched, got group {int(trace.draws['group'][draw])} of draw {draw}"
-            )
+        if plan.unknown >= 0:
+            group = int(trace.draws["group"][plan.unknown])
+            raise ValueError(f"draws must name a group that was searched, got group {group} of draw {plan.unknown}")
 
     def n_dropped(self, trace: Trace) -> int:
         """Return how many matches found the candidate-set buffer full."""

@@ -87,18 +87,18 @@ def _samplings(machine: AmperMachine, trace: Trace, plan: Plan, op_of_sample: In
     """Return the phases of every sampling, in cycles, and what it did."""
     c, samples, n = machine.costs, trace.samples, len(trace.samples)
     batch = samples["batch_size"].astype(np.int64)
-    columns = np.stack(
-        [plan.n_keys, plan.n_words, plan.n_tallies, plan.n_products, plan.n_neighbours,
-         np.minimum(plan.last_words, 1), plan.matches.sum(axis=1)], axis=1,
+    columns = (
+        plan.n_keys, plan.n_words, plan.n_tallies, plan.n_products, plan.n_neighbours,
+        np.minimum(plan.last_words, 1), plan.matches.sum(axis=1, dtype=np.int64),
     )  # fmt: skip
-    sums, n_attempts = np.zeros((n, columns.shape[1]), np.int64), np.zeros(n, np.int64)
+    sums, n_attempts = np.zeros((len(columns), n), np.int64), np.zeros(n, np.int64)
     kernels.add_up(plan.sample, plan.attempt, columns, sums, n_attempts)
     split, moved = np.zeros((n, 4), np.int64), np.zeros((n, 3), np.int64)
     ends = front_end(machine), back_end(machine)
     kernels.drain(plan.sample, plan.attempt, plan.count, plan.search, plan.words, *ends, split, moved)
     query, count, search, readout = split.T
     phases = {"query": query + plan.n_empty * c.urng, "count": count, "search": search, "draw": c.draw + batch}
-    keys, words, tallies, products, neighbours, kept, matches = sums.T
+    keys, words, tallies, products, neighbours, kept, matches = sums
     tally = Tally(
         batch=batch, attempts=n_attempts, empty=plan.n_empty, keys=keys, words=words, tallies=tallies,
         products=products, neighbours=neighbours, kept=kept, matches=matches, moving=moved[:, 0], moved=moved[:, 1],
@@ -107,7 +107,7 @@ def _samplings(machine: AmperMachine, trace: Trace, plan: Plan, op_of_sample: In
     )  # fmt: skip
     if machine.readout == "rank_select":  # nothing drains: what follows the last search is counting
         phases["count"] = count + readout
-        tally = dataclasses.replace(tally, ranks=np.where(samples["fallback"], 0, batch), again=_again(trace, plan))
+        tally = dataclasses.replace(tally, ranks=np.where(samples["fallback"], 0, batch))
         phases["select"] = _selection(machine, trace, plan, tally, op_of_sample)
     elif machine.drains:
         phases["readout"] = readout
@@ -125,24 +125,29 @@ def _lost(machine: AmperMachine, plan: Plan, n_samplings: int) -> Int64:
     return lost
 
 
-def _again(trace: Trace, plan: Plan) -> Int64:
-    """Return the words that arrays search again for the draws of each sampling."""
-    total = np.concatenate(([0], np.cumsum(plan.again)))
-    first, n = trace.samples["first_draw"].astype(np.int64), trace.samples["batch_size"].astype(np.int64)
-    again: Int64 = total[first + n] - total[first]
-    return again
-
-
 def _selection(machine: AmperMachine, trace: Trace, plan: Plan, tally: Tally, op_of_sample: Int64) -> Int64:
-    """Return the cycles from a sampling's last rank at the root to its last result; fill `tally.selecting`."""
+    """Return the cycles from a sampling's last rank at the root to its last result; fill in what the arrays did."""
     c, first = machine.costs, trace.samples["first_draw"].astype(np.int64)
     tail = np.zeros(len(first), np.int64)
-    array = trace.draws["slot"].astype(np.int64) // machine.rows_per_array
+    slot = trace.draws["slot"]
     i, one, other = kernels.select(
-        first, tally.ranks, array, plan.again, c.search, machine.geometry.n_arrays, tail, tally.selecting
+        first,
+        tally.ranks,
+        slot,
+        machine.rows_per_array,
+        plan.again,
+        c.search,
+        machine.geometry.n_arrays,
+        tail,
+        tally.selecting,
+        tally.again,
     )
     if i >= 0:
-        where = f"meet in array {array[first[i] + one]}" if other >= 0 else "reach the root together"
+        where = (
+            f"meet in array {slot[first[i] + one] // machine.rows_per_array}"
+            if other >= 0
+            else "reach the root together"
+        )
         raise NotApplicableError(
             f"fidelity must be 'burst' or 'array' for op {op_of_sample[i]}, got 'closed'; "
             f"its draws {one} and {other if other >= 0 else -1 - other} {where}"

@@ -57,6 +57,8 @@ class Plan:
         Loads of each sampling.
     again : int64[draws]
         Words that the array of each draw searches again (readout "rank_select").
+    unknown : int
+        The first draw of a group that was not searched, -1 for none.
     """
 
     sample: Int64
@@ -77,6 +79,7 @@ class Plan:
     first: Int64
     n: Int64
     again: Int64
+    unknown: int
 
 
 def make_plan(machine: AmperMachine, trace: Trace) -> Plan:
@@ -98,9 +101,9 @@ def make_plan(machine: AmperMachine, trace: Trace) -> Plan:
     n_attempts = np.bincount(sample[begins], minlength=len(samples)) if len(samples) else np.zeros(0, np.int64)
     n = np.bincount(sample, minlength=len(samples)) if len(samples) else np.zeros(0, np.int64)
     first = np.cumsum(n) - n
-    again = np.zeros(len(trace.draws), np.int64)
+    again, unknown = np.zeros(len(trace.draws), np.int64), -1
     if machine.readout == "rank_select" and not machine.unique:
-        kernels.words_of_draws(
+        unknown = kernels.words_of_draws(
             first,
             n,
             attempt,
@@ -108,13 +111,13 @@ def make_plan(machine: AmperMachine, trace: Trace) -> Plan:
             loads["last_words"],
             samples["first_draw"].astype(np.int64),
             np.where(samples["fallback"], 0, samples["batch_size"]).astype(np.int64),
-            trace.draws["group"].astype(np.int64),
+            trace.draws["group"],
             again,
         )
     n_empty = np.maximum(samples["n_redraws"].astype(np.int64) + 1 - n_attempts, 0)
     return Plan(
         sample=sample, attempt=attempt, row=row, words=words, matches=matches, n_empty=n_empty, first=first, n=n,
-        again=again, **loads,
+        again=again, unknown=int(unknown), **loads,
     )  # fmt: skip
 
 
