@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim import units
+from hwsim.checks import one_of
 
 Int64 = npt.NDArray[np.int64]
 
@@ -33,8 +34,9 @@ class Report:
     makespan_fs : int
         From the start of the first op to the end of the last.
     n_filling, filled_fs : int
-        Ops before the first sampling, served one after another, and when they had ended; all ops where arrivals
-        are serial.
+        Ops before the first sampling, served one after another, and when they had ended.
+    first_served : mapping of int
+        By kind, where in `latency_fs` the ops after those begin.
     in_system_fs : int
         Time that the ops after those spent in the machine, from arrival to end, added up.
     energy_aj : int or None
@@ -63,6 +65,7 @@ class Report:
     latency_fs: Mapping[str, Int64]
     makespan_fs: int
     n_filling: int
+    first_served: Mapping[str, int]
     filled_fs: int
     in_system_fs: int
     energy_aj: int | None
@@ -92,6 +95,22 @@ class Report:
         """The energy in picojoules, None where it is not modelled."""
         return units.pj_from_aj(self.energy_aj)
 
+    def percentiles_ns(self, kind: str, percents: Sequence[float] = (50, 90, 99)) -> tuple[float, ...]:
+        """Return percentiles of the latency of one kind of op, nanoseconds, once the buffer was filled.
+
+        Raises
+        ------
+        ValueError
+            If the kind is unknown, or no such op was served after that.
+        """
+        one_of("kind", kind, self.latency_fs)
+        served = self.latency_fs[kind][self.first_served.get(kind, 0) :]
+        if not len(served):
+            raise ValueError(
+                f"kind must be of an op served after the buffer was filled, got {kind!r}, of which none was"
+            )
+        return tuple(float(q) for q in np.percentile(units.ns_array(served), percents))
+
     @property
     def throughput_hz(self) -> float | None:
         """Ops a second once the buffer was filled; None where nothing was served after that."""
@@ -112,6 +131,7 @@ class Report:
             "arrivals": self.arrivals,
             "arrived_fs": self.arrived_fs.tolist(),
             "n_filling": self.n_filling,
+            "first_served": dict(self.first_served),
             "filled_fs": self.filled_fs,
             "throughput_hz": self.throughput_hz,
             "mean_in_system": self.mean_in_system,

@@ -161,10 +161,12 @@ def _by_events(
     run = _Run(env, trace, machine, make(env, trace, components), components["row_memory"])
     times = run.times
     try:
-        times.n_filling = len(trace) if isinstance(arrivals, str) else n_filling(trace)
-        _finish(env, [run.serial(times.n_filling)])
+        times.n_filling = n_filling(trace)
+        _finish(env, [run.serial(0, times.n_filling)])
         times.filled_fs = int(env.now)
-        if not isinstance(arrivals, str):
+        if isinstance(arrivals, str):
+            _finish(env, [run.serial(times.n_filling, len(trace))])
+        else:
             _finish(env, arrivals.jobs(env, trace, times.n_filling, run.serve))
     except OverflowError:  # the ledger's columns are int64
         _check_length(int(env.now) + 1)
@@ -221,9 +223,9 @@ class _Run:
             makespan_fs=0,
         )
 
-    def serial(self, n_ops: int) -> Generator[simpy.Event, Any, None]:
-        """Serve ops 0 .. n_ops one after another."""
-        for op in range(n_ops):
+    def serial(self, first: int, end: int) -> Generator[simpy.Event, Any, None]:
+        """Serve ops `first` .. `end` one after another."""
+        for op in range(first, end):
             yield from self.serve(op, int(self._env.now))
 
     def serve(self, op: int, arrived_fs: int) -> Generator[simpy.Event, Any, None]:
@@ -274,7 +276,7 @@ def _by_formula(
     lasts[sampled] += fetches
     makespan = units.exact_sum(lasts)
     _check_length(makespan)
-    start = np.cumsum(lasts) - lasts
+    start, filling = np.cumsum(lasts) - lasts, n_filling(trace)
     for charge in times.charges:
         components[charge.component].charge(charge, start)
     fetch = Charge(
@@ -291,8 +293,9 @@ def _by_formula(
         fetch_fs=fetches,
         arrived_fs=start,
         makespan_fs=makespan,
-        n_filling=len(trace),
-        filled_fs=makespan,
+        n_filling=filling,
+        filled_fs=int(start[filling]) if filling < len(trace) else makespan,
+        in_system_fs=units.exact_sum(times.latency_fs[filling:]),
     )
 
 
@@ -334,6 +337,7 @@ def _report(
         arrivals=arrivals if isinstance(arrivals, str) else repr(arrivals),
         arrived_fs=times.arrived_fs,
         n_filling=times.n_filling,
+        first_served={name: int((kinds[: times.n_filling] == kind).sum()) for kind, name in _KIND_NAMES.items()},
         filled_fs=times.filled_fs,
         in_system_fs=times.in_system_fs,
         latency_fs={**latency, "fetch": times.fetch_fs},

@@ -246,3 +246,23 @@ def test_a_machine_that_forgets_to_release_deadlocks_instead_of_ending_early(mon
     processes._banks.request(None)  # held, and never given back
     with pytest.raises(hwsim.DeadlockError, match="1 of 1 streams"):
         _finish(env, [processes.perform(0)])
+
+
+def test_percentiles_leave_out_what_filled_the_buffer():
+    trace, machine = mixed("csb", n_ops=10), make("csb", 600)
+    for arrivals in ("serial", hwsim.Closed(3)):
+        report = hwsim.simulate(trace, machine, arrivals=arrivals)
+        assert (report.n_filling, report.first_served["insert"]) == (1, 1)
+        served = report.latency_ns["insert"][1:]
+        assert report.percentiles_ns("insert") == tuple(np.percentile(served, [50, 90, 99]))
+        assert report.percentiles_ns("insert", [100]) == (served.max(),)
+        assert len(report.percentiles_ns("fetch")) == 3
+        assert report.throughput_hz == pytest.approx(
+            (len(trace) - 1) / (report.makespan_ns - report.filled_fs / 1e6) * 1e9
+        )
+    with pytest.raises(ValueError, match="kind must be one of 'sample', 'update', 'insert', 'fetch', got 'write'"):
+        report.percentiles_ns("write")
+    empty = hwsim.simulate(trace.window(0, 1), machine)
+    with pytest.raises(ValueError, match="got 'sample', of which none was"):
+        empty.percentiles_ns("sample")
+    assert empty.throughput_hz is None
