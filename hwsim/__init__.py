@@ -6,10 +6,11 @@ from hwsim import machines
 from hwsim.arrivals import Closed, Poisson
 from hwsim.banks import ReleaseError
 from hwsim.closedform import NotApplicableError
+from hwsim.events import DeadlockError
 from hwsim.ledger import LedgerError
 from hwsim.machines import make as machine
 from hwsim.report import Report
-from hwsim.simulate import DeadlockError, simulate
+from hwsim.simulate import simulate
 from hwsim.technology import technologies, technology
 from hwsim.traces import synthetic_trace
 

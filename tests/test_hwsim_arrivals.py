@@ -7,8 +7,8 @@ import simpy
 import hwsim
 from amper.trace import OpKind, Trace, TraceHeader
 from hwsim.component import Component
+from hwsim.events import finish
 from hwsim.ledger import Ledger
-from hwsim.simulate import _finish
 from tests.test_hwsim_equality import assert_balanced as assert_serially_balanced
 
 MACHINES = {
@@ -235,7 +235,7 @@ def test_a_deadlock_raises():
                 yield b
 
     with pytest.raises(hwsim.DeadlockError, match="2 of 2 streams of ops wait for each other since 1 fs"):
-        _finish(env, [job(first, second), job(second, first)])
+        finish(env, [job(first, second), job(second, first)])
 
 
 def test_a_machine_that_forgets_to_release_deadlocks_instead_of_ending_early(monkeypatch):
@@ -245,7 +245,7 @@ def test_a_machine_that_forgets_to_release_deadlocks_instead_of_ending_early(mon
     processes = machine.processes(env, mixed("csb"), parts)
     processes._banks.request(None)  # held, and never given back
     with pytest.raises(hwsim.DeadlockError, match="1 of 1 streams"):
-        _finish(env, [processes.perform(0)])
+        finish(env, [processes.perform(0)])
 
 
 def test_percentiles_leave_out_what_filled_the_buffer():
