@@ -104,6 +104,12 @@ def _check_slots(trace: Trace, machine: Machine) -> None:
             f"trace must insert before it samples, got a sampling as op {int(sampled[0])}; "
             "record the replay from its first insert"
         )
+    from hwsim._kernels.slots import first_unwritten
+
+    first_draw, drawn = trace.samples["first_draw"], trace.draws["slot"]
+    op, draw = first_unwritten(ops["kind"], ops["first"], ops["count"], slots, first_draw, drawn, machine.n_rows)
+    if op >= 0:
+        raise ValueError(f"draws must be of rows written before, got slot {int(drawn[draw])} in op {op}")
 
 
 def _by_formula(

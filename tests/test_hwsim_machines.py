@@ -541,3 +541,16 @@ def test_burst_buffers_are_the_banks_own_and_name_the_size_needed():
     for entries, fits in ((needed, True), (needed - 8, False)):
         machine = hwsim.machine("amper-fr", n_rows=640, readout="burst", csb_entries=entries, overflow="drop")
         assert (hwsim.simulate(trace, machine).n_dropped == 0) == fits
+
+
+@pytest.mark.parametrize("slot", [2, 69, 99, 100, 2**40, -1])
+def test_a_draw_of_a_row_that_was_never_written_is_refused(slot):
+    trace = hand_trace()
+    late = hand_trace(sample=False)
+    late.record_sample(Draw(np.array([0, slot]), np.ones(2), n_valid=3, n_csp=3, fallback=True))
+    late.record_insert(np.array([2]), np.array([7]))  # too late
+    for name in ("amper-fr", "sumtree-gpu", "sumtree-onchip"):
+        machine = hwsim.machine(name, n_rows=100)
+        hwsim.simulate(trace, machine)
+        with pytest.raises(ValueError, match=f"draws must be of rows written before, got slot {slot} in op 1"):
+            hwsim.simulate(late, machine)
