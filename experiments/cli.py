@@ -371,7 +371,7 @@ def _print_answer(answer: Answer) -> None:
     _print_table(answer.columns, answer.rows)
     import textwrap
 
-    print(textwrap.fill(answer.text, 110))
+    print("\n\n".join(textwrap.fill(paragraph, 110) for paragraph in answer.text.split("\n\n")))
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -23,7 +23,7 @@ def cells(parameters: Parameters) -> list[Cell]:
 def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
     """Record a run, put its trace through the samplers, time the machines on it."""
     from amper import samplers
-    from experiments import speedups
+    from experiments import contenders, speedups
     from experiments.recording import law, record
 
     recording = record(
@@ -37,12 +37,12 @@ def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
     reference = samplers.replay_trace(recording.trace, "per")[1]
     uniform = samplers.replay_trace(recording.trace, "uniform")[1]
     laws = [law("uniform", reference, uniform), law("per", reference, reference)]
-    for i, (name, (sampler, options, _)) in enumerate(speedups.SEARCHED.items()):
-        stage("putting it through the other samplers", i, len(speedups.SEARCHED))
+    for i, (name, (sampler, options, _)) in enumerate(contenders.SEARCHED.items()):
+        stage("putting it through the other samplers", i, len(contenders.SEARCHED))
         traces[name], searched = samplers.replay_trace(recording.trace, sampler, **options)
         laws.append(law(name, reference, searched, n_samplings=N_LAW))
     binned = [_binned(found) for found in laws]
-    jobs = [(c, n) for n in parameters["n"] for c in (*speedups.AMPER, *speedups.GPU.values())]
+    jobs = [(c, n) for n in parameters["n"] for c in contenders.CONTENDERS]
     rows = []
     for i, (contender, n) in enumerate(jobs):
         stage("simulating the machines", i, len(jobs))
@@ -74,11 +74,38 @@ def _binned(law: Law, n_bins: int = 24) -> dict[str, Any]:
 
 
 def answer(rows: Sequence[Row]) -> Answer:
-    """Return the speedup table and the verdict."""
-    found = [s for row in rows for s in row["speedups"]]
-    table = tuple((s["label"], f"{s['n']:,}", s["quality"], s["text"]) for s in found)
-    columns = ("machine", "n", "GPU tree", "modelled speedup [launch interval] = terms")
-    return Answer(columns, table, " ".join(row["verdict"] for row in rows))
+    """Return a line a machine and size, its ratios beside it under the baselines' keys, and the verdict."""
+    from experiments.contenders import BASELINES
+
+    columns = ("machine", "n", "CSP", "sample", "step", "energy a step", "area", *BASELINES, "source")
+    table = tuple(line for result in rows for line in _lines(result))
+    return Answer(columns, table, "\n\n".join(row["verdict"] for row in rows))
+
+
+def _lines(result: Row) -> list[tuple[str, ...]]:
+    """Return the lines of one report: a ratio is the baseline's sampling latency over the machine's."""
+    from experiments.contenders import BASELINES
+    from experiments.speedups import times
+    from experiments.tables import csp
+    from hwsim import units
+
+    ratios = {(s["label"], s["n"], s["against"]): s["ratio"] for s in result["speedups"] if s["quantity"] == "sample"}
+    return [
+        (
+            row["label"],
+            f"{row['n']:,}",
+            csp(row),
+            *(units.format_time(row[f"{kind}_fs"]) for kind in ("sample", "step")),
+            units.format_energy(row["step_aj"]),
+            units.format_area(row["area_um2"]),
+            *(
+                times(ratios[row["label"], row["n"], key]) if (row["label"], row["n"], key) in ratios else "-"
+                for key in BASELINES
+            ),
+            row["source"],
+        )
+        for row in result["rows"]
+    ]
 
 
 _DEFAULT = {
