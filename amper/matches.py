@@ -27,6 +27,7 @@ class Profile:
     per: str
     addresses_per_word: int
     union: bool
+    n_arrays: int | None
 
     def __post_init__(self) -> None:
         for name in ("rows_per_array", "n_banks", "addresses_per_word"):
@@ -36,13 +37,17 @@ class Profile:
             if not isinstance(value, str) or value not in known:
                 raise ValueError(f"{name} must be {' or '.join(map(repr, known))}, got {value!r}")
         checks.truth("union", self.union)
+        if self.n_arrays is not None:
+            object.__setattr__(self, "n_arrays", checks.whole("n_arrays", self.n_arrays, at_least=1))
 
     def column_of_array(self, n_arrays: int) -> Int64:
         """Return the column of the result that each array is counted in."""
         arrays = np.arange(n_arrays)
         if self.per == "array":
             return arrays
-        return arrays % self.n_banks if self.mapping == "interleaved" else arrays // -(-n_arrays // self.n_banks)
+        if self.mapping == "interleaved":
+            return arrays % self.n_banks
+        return arrays // -(-max(n_arrays, self.n_arrays or 0) // self.n_banks)
 
 
 def attempts(samples: Array, searches: Array) -> Array:

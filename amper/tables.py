@@ -100,6 +100,9 @@ def check_tables(header: TraceHeader, tables: Mapping[str, Array]) -> None:
     written = ops[~sampled]
     first, first_search, first_draw = ops["first"][sampled], samples["first_search"], samples["first_draw"]
     slot, code, neighbours = writes["slot"], writes["code"], searches["n_neighbours"]
+    drawn = tables["draws"]["slot"]
+    n_searches, n_redraws = samples["n_searches"], samples["n_redraws"]
+    in_order = np.cumsum(n_searches) - n_searches, np.cumsum(samples["batch_size"]) - samples["batch_size"]
     rules = (
         ("kind", ops["kind"] <= SAMPLE, ops["kind"], "0, 1 or 2"),
         ("first", _within(written["first"], written["count"], len(writes)), written["first"], "a row of writes"),
@@ -109,7 +112,24 @@ def check_tables(header: TraceHeader, tables: Mapping[str, Array]) -> None:
         ("first_search", _within(first_search, samples["n_searches"], len(searches)), first_search,
          "a row of searches"),
         ("first_draw", _within(first_draw, samples["batch_size"], n_draws), first_draw, "a row of draws"),
+        ("first", first == np.arange(len(first)), first, "the samplings' rows in order"),
+        ("first_search", first_search == in_order[0], first_search, "rows one after another"),
+        ("first_draw", first_draw == in_order[1], first_draw, "rows one after another"),
+        ("n_redraws", (n_redraws >= 0) & (n_redraws < 2**20), n_redraws, "in 0 .. 2^20"),
+        ("n_csp", samples["n_csp"] >= 0, samples["n_csp"], "at least 0"),
+        ("slot of a draw", (drawn >= 0) & (drawn < header.n_rows), drawn, f"in 0 .. {header.n_rows - 1}"),
+        ("group", (searches["group"] >= 0) & (searches["group"] < 2**20), searches["group"], "in 0 .. 2^20"),
+        ("n_ternary_words", searches["n_ternary_words"] >= 0, searches["n_ternary_words"], "at least 0"),
+        ("n_matches", searches["n_matches"] >= 0, searches["n_matches"], "at least 0"),
+        ("lo", (searches["lo"] <= searches["hi"]) | (searches["n_matches"] == 0), searches["lo"], "at most hi"),
         ("n_neighbours", (neighbours >= 0) & (neighbours <= header.n_rows), neighbours, f"in 0 .. {header.n_rows}"),
     )  # fmt: skip
     for name, holds, values, rule in rules:
         _require(name, holds, values, rule)
+    counts, attempt = ops["count"][sampled], searches["attempt"]
+    same = counts == samples["batch_size"][: len(counts)]
+    _require("count", same, counts, "the batch size of the sampling")
+    sample = np.repeat(np.arange(len(samples)), n_searches)
+    begins = np.diff(sample, prepend=-1) != 0
+    within = (attempt >= 0) & (attempt <= n_redraws[sample])
+    _require("attempt", within & (begins | (np.diff(attempt, prepend=0) >= 0)), attempt, "ascending, up to n_redraws")

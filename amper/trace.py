@@ -200,6 +200,7 @@ class Trace:
         per: Literal["bank", "array"] = "bank",
         addresses_per_word: int = 1,
         union: bool = False,
+        n_arrays: int | None = None,
     ) -> npt.NDArray[np.uint32]:
         """Return where the matches of every search lay: a profile of the trace for one geometry.
 
@@ -219,6 +220,8 @@ class Trace:
         union : bool
             Count, for every attempt instead of every search, the slots that at least one of its searches matched:
             what stands in a candidate set without repetition. Rows that count an AMPER-k group's members find none.
+        n_arrays : int, optional
+            Arrays over which banks are contiguous, where they are more than the trace's rows fill.
 
         Returns
         -------
@@ -244,6 +247,7 @@ class Trace:
             per=per,
             addresses_per_word=addresses_per_word,
             union=union,
+            n_arrays=n_arrays,
         )
         self.check()
         key = (len(self), profile)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hwsim import machines
 from hwsim.arrivals import Closed, Poisson
-from hwsim.banks import ReleaseError
 from hwsim.closedform import NotApplicableError
 from hwsim.events import DeadlockError
 from hwsim.ledger import LedgerError
+from hwsim.locks import ReleaseError
 from hwsim.machines import make as machine
 from hwsim.report import Report
 from hwsim.simulate import simulate

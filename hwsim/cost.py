@@ -36,11 +36,6 @@ def tree_nodes(n_leaves: int, radix: int) -> int:
     return nodes
 
 
-def largest_clock_ghz(tech: Technology) -> float:
-    """Return the clock at which the slowest single-cycle block still fits its cycle."""
-    return 1.0 / max(tech.number("urng.delay_ns"), tech.number("encoder.delay_ns"), tech.number("sram.access_ns"))
-
-
 def cycles_of(ns: float, period_fs: int) -> int:
     """Return the cycles an analog time takes, at least one."""
     return max(1, units.cycles_from_fs(units.fs_from_ns(ns), period_fs))
@@ -61,6 +56,20 @@ def sram_access_pj(tech: Technology, n_bytes: float, access_bits: int) -> float:
     return math.exp(y) * access_bits / 64
 
 
+def memory_cycles(tech: Technology, n_bits: int, period_fs: int) -> int:
+    """Return the cycles from address to word of an SRAM of `n_bits`.
+
+    Examples
+    --------
+    >>> [memory_cycles(technology("cmos45"), 8 * kb * 1024, 10**6) for kb in (64, 65, 256, 257, 4096)]
+    [1, 2, 2, 3, 4]
+    """
+    reach, n_fourfolds = 8 * int(tech.number("sram_size.fast_bytes")), 0
+    while n_bits > reach:
+        reach, n_fourfolds = 4 * reach, n_fourfolds + 1
+    return cycles_of(tech.number("sram.access_ns") + n_fourfolds * tech.number("sram_size.fourfold_ns"), period_fs)
+
+
 def memory_um2(tech: Technology, n_bits: int, *, two_ports: bool = False) -> float:
     """Return the area of an SRAM, um2; a second port takes larger cells."""
     cell = tech.number("sram.cell_area_um2") * (tech.number("sram_size.two_port_area") if two_ports else 1.0)
@@ -69,47 +78,41 @@ def memory_um2(tech: Technology, n_bits: int, *, two_ports: bool = False) -> flo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HTree:
-    """The wires of an H-tree over a square of equal arrays, one bit wide.
+    """The wires of an H-tree over a square of equal tiles, one bit wide.
 
     Parameters
     ----------
     way_fs : int
-        One way between the root and an array, by repeated wire as long as the square's side S.
-    path_pj, total_pj : float
-        One bit sent between the root and one array; to all arrays, or from all of them.
-    total_um2 : float
-        Repeaters of the whole tree; its wires run above the arrays.
+        One way between the root and a tile, by repeated wire as long as the square's side S.
+    path_mm, total_mm : float
+        Wire between the root and one tile; to all tiles.
 
     Notes
     -----
-    An H of side S has 1.5 S of wire and four of half the side at its ends, so 4**k arrays take
+    An H of side S has 1.5 S of wire and four of half the side at its ends, so 4**k tiles take
     1.5 S (2**k - 1) of wire, and lie S (1 - 2**-k) from the root: half of S for the first H, and so on.
-    Between powers of four, 2**k is the square root of the number of arrays.
+    Between powers of four, 2**k is the square root of the number of tiles.
     """
 
     way_fs: int
-    path_pj: float
-    total_pj: float
-    total_um2: float
+    path_mm: float
+    total_mm: float
 
 
-def h_tree(tech: Technology, n_arrays: int, array_um2: float) -> HTree:
-    """Return the H-tree over `n_arrays` arrays of `array_um2` each.
+def h_tree(tech: Technology, n_tiles: int, tile_um2: float) -> HTree:
+    """Return the H-tree over `n_tiles` tiles of `tile_um2` each.
 
     Examples
     --------
     >>> tree = h_tree(technology("camasim-fefet45"), 313, 1228.8)  # a square of .62 mm
-    >>> tree.way_fs / 1e6, round(tree.total_pj / tree.path_pj, 1)
-    (0.049614, 26.5)
+    >>> tree.way_fs / 1e6, round(tree.path_mm, 3), round(tree.total_mm, 2)
+    (0.049614, 0.585, 15.53)
     """
-    side_mm, across = math.sqrt(n_arrays * array_um2) / 1000, math.sqrt(n_arrays)
-    total_mm, path_mm = 1.5 * side_mm * (across - 1), side_mm * (1 - 1 / across)
-    bit_pj = tech.number("wire.bit_mm_pj")
+    side_mm, across = math.sqrt(n_tiles * tile_um2) / 1000, math.sqrt(n_tiles)
     return HTree(
         way_fs=units.fs_from_ns(tech.number("wire.delay_ps_per_mm") * side_mm / 1000),
-        path_pj=bit_pj * path_mm,
-        total_pj=bit_pj * total_mm,
-        total_um2=tech.number("wire.repeaters_mm_um2") * total_mm,
+        path_mm=side_mm * (1 - 1 / across),
+        total_mm=1.5 * side_mm * (across - 1),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwsim import units
-from hwsim.cost import cycles_of, memory_um2, sram_access_pj, tree_levels
+from hwsim.cost import cycles_of, memory_cycles, memory_um2, sram_access_pj, tree_levels
 from hwsim.technology import Technology
 
 FAN_OUTS = (2, 4, 8, 16)
@@ -19,21 +19,6 @@ FAN_OUTS = (2, 4, 8, 16)
 def fastest_clock_ghz(tech: Technology) -> float:
     """Return the clock at which a uniform number, and an addition, still fit a cycle; memories take several."""
     return 1.0 / max(tech.number("urng.delay_ns"), tech.number("adder.delay_ns"))
-
-
-def memory_cycles(tech: Technology, n_bits: int, period_fs: int) -> int:
-    """Return the cycles from address to word of an SRAM of `n_bits`.
-
-    Examples
-    --------
-    >>> from hwsim import technology
-    >>> [memory_cycles(technology("cmos45"), 8 * kb * 1024, 10**6) for kb in (64, 65, 256, 257, 4096)]
-    [1, 2, 2, 3, 4]
-    """
-    reach, n_fourfolds = 8 * int(tech.number("sram_size.fast_bytes")), 0
-    while n_bits > reach:
-        reach, n_fourfolds = 4 * reach, n_fourfolds + 1
-    return cycles_of(tech.number("sram.access_ns") + n_fourfolds * tech.number("sram_size.fourfold_ns"), period_fs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,12 +14,16 @@ from hwsim import units
 from hwsim.arrivals import Closed, Poisson, n_filling
 from hwsim.component import Component
 from hwsim.cost import fetch_fs
+from hwsim.locks import Lock
 from hwsim.machines import HasArrays, Machine, Processes
 
 if TYPE_CHECKING:
     import simpy
 
 Int64 = npt.NDArray[np.int64]
+
+
+OVERFLOW_ADVICE = "make the machine with fewer rows, a faster clock, cheaper actions"
 
 
 class DeadlockError(RuntimeError):
@@ -66,12 +70,12 @@ def by_events(
         if isinstance(arrivals, str):
             finish(env, [run.serial(times.n_filling, len(trace))])
         else:
+            run.is_clocked = True
             finish(env, arrivals.jobs(env, trace, times.n_filling, run.serve))
-    except OverflowError:  # the ledger's columns are int64
+    except OverflowError as error:  # the ledger's columns are int64
         check_length(int(env.now) + 1)
-        raise
+        raise ValueError(f"an action must take less than 2^63 fs and 2^63 aJ; {OVERFLOW_ADVICE}") from error
     check_length(int(env.now))
-    times.makespan_fs = int(env.now)
     if not isinstance(arrivals, str):
         sampled = np.flatnonzero(trace.ops["kind"] == OpKind.SAMPLE)
         served = sum(times.phases_fs.values(), np.zeros(len(sampled), np.int64))
@@ -105,10 +109,9 @@ class _Run:
     def __init__(
         self, env: simpy.Environment, trace: Trace, machine: Machine, processes: Processes, row_memory: Component
     ) -> None:
-        import simpy as sp
-
         self._env, self._processes, self._memory = env, processes, row_memory
-        self._channel = sp.Resource(env)
+        self._clock_fs, self.is_clocked = machine.clock_fs, False
+        self._channel = Lock(env)
         self._is_sample = trace.ops["kind"] == OpKind.SAMPLE
         self._row = np.cumsum(self._is_sample) - 1
         fetches, n = fetches_fs(trace), len(trace)
@@ -131,8 +134,12 @@ class _Run:
         """Serve one op that arrived then, and fetch the rows of a sampling."""
         env, times = self._env, self.times
         times.arrived_fs[op] = arrived_fs
+        late = -int(env.now) % self._clock_fs
+        if late and self.is_clocked:  # hardware takes an op in at a clock edge
+            yield env.timeout(late)
         split = yield from self._processes.perform(op)
         times.latency_fs[op] = int(env.now) - arrived_fs
+        times.makespan_fs = max(times.makespan_fs, int(env.now))
         if op >= times.n_filling:
             times.in_system_fs += int(env.now) - arrived_fs
         if self._is_sample[op]:
@@ -140,12 +147,15 @@ class _Run:
             for name, value in split.items():
                 times.phases_fs[name][row] = value
             asked = int(env.now)
-            with self._channel.request() as grant:
-                yield grant
+            with self._channel.request(0, op) as turn:
+                yield turn.granted
+                if env.now > asked:
+                    self._memory.wait(op, asked, int(env.now) - asked, "fetch")
                 fetch = int(self._fetch_fs[row])
                 self._memory.work(op, int(env.now), fetch)
                 yield env.timeout(fetch)
             times.fetch_fs[row] = int(env.now) - asked
+            times.makespan_fs = max(times.makespan_fs, int(env.now))
 
 
 def fetches_fs(trace: Trace) -> Int64:

@@ -12,7 +12,7 @@ from hwsim.arrivals import Closed, Poisson, n_filling
 from hwsim.checks import one_of
 from hwsim.closedform import NotApplicableError
 from hwsim.component import Charge, Component, ComponentSpec
-from hwsim.events import Times, by_events, check_length, fetches_fs
+from hwsim.events import OVERFLOW_ADVICE, Times, by_events, check_length, fetches_fs
 from hwsim.ledger import Ledger, check_balance
 from hwsim.machines import HasClosedForm, Machine
 from hwsim.report import Report
@@ -54,6 +54,8 @@ def simulate(
         If the machine could not have served the trace, or a name is unknown.
     NotApplicableError
         If fidelity is "closed" and the machine has no formula for the trace, or ops may overlap.
+    RuntimeError
+        If the trace has not begun.
     DeadlockError
         If ops wait for each other for ever: the simulator is wrong, not its user.
 
@@ -72,8 +74,9 @@ def simulate(
     if not isinstance(machine, Machine):
         raise TypeError(f"machine must be made by hwsim.machine, got {machine!r}")
     one_of("fidelity", fidelity, FIDELITIES)
-    if not isinstance(arrivals, Poisson | Closed) and arrivals != "serial":
+    if not isinstance(arrivals, Poisson | Closed) and not (isinstance(arrivals, str) and arrivals == "serial"):
         raise TypeError(f"arrivals must be 'serial', a hwsim.Poisson or a hwsim.Closed, got {arrivals!r}")
+    trace.check()
     _check_slots(trace, machine)
     machine.check(trace)
     ledger = Ledger()
@@ -123,7 +126,10 @@ def _by_formula(
         )
     if not isinstance(machine, HasClosedForm):
         raise NotApplicableError(f"fidelity must be 'burst' for op 0 on, got 'closed'; {machine.name!r} has no formula")
-    times = machine.closed(trace)
+    try:
+        times = machine.closed(trace)
+    except OverflowError as error:
+        raise ValueError(f"an op must take less than 2^63 fs and 2^63 aJ; {OVERFLOW_ADVICE}") from error
     fetches = fetches_fs(trace)
     sampled = np.flatnonzero(trace.ops["kind"] == OpKind.SAMPLE)
     lasts = times.latency_fs.copy()

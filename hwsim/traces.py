@@ -135,18 +135,13 @@ def synthetic_trace(
     >>> synthetic_trace(1_000, batch_size=8, csp_fraction=0.1, n_ops=2, seed=1)
     Trace(amper-fr, n_rows=1000, inserts=1, updates=2, samplings=2)
     """
-    checks.whole("n_rows", n_rows, 1)
-    checks.whole("batch_size", batch_size, 1)
-    checks.whole("n_ops", n_ops, 0)
-    checks.whole("seed", seed, 0)
+    n_rows, batch_size = checks.whole("n_rows", n_rows, 1), checks.whole("batch_size", batch_size, 1)
+    n_ops, seed = checks.whole("n_ops", n_ops, 0), checks.whole("seed", seed, 0, 2**63)
     checks.one_of("sampler", sampler, _SAMPLERS)
-    if not 0 <= csp_fraction <= 1:
-        raise ValueError(f"csp_fraction must lie between 0 and 1, got {csp_fraction!r}")
-    if not 0 <= clustering <= 1:
-        raise ValueError(f"clustering must lie between 0 and 1, got {clustering!r}")
+    csp_fraction, clustering = checks.fraction("csp_fraction", csp_fraction), checks.fraction("clustering", clustering)
     if not isinstance(unique, bool):
         raise TypeError(f"unique must be True or False, got {unique!r}")
-    checks.whole("n_inserts", n_inserts, 0)
+    n_inserts = checks.whole("n_inserts", n_inserts, 0)
     random = np.random.default_rng(seed)
     codes = np.maximum(1, np.floor(random.random(n_rows) * (_FULL_SCALE - 1) + 0.5)).astype(np.int64)
     if clustering > 0:

@@ -79,6 +79,20 @@ def cycles_from_fs(time_fs: int, period: int) -> int:
     return -(-time_fs // period)
 
 
+def product(values: npt.NDArray[np.int64], factor: int) -> npt.NDArray[np.int64]:
+    """Return `values` times `factor`, int64.
+
+    Raises
+    ------
+    OverflowError
+        If a product is beyond 2^63.
+    """
+    largest = int(values.max(initial=0)) * factor
+    if largest >= 2**63:
+        raise OverflowError(f"{largest} does not fit 63 bits")
+    return values * factor
+
+
 def exact_sum(values: npt.NDArray[np.int64]) -> int:
     """Return the sum of non-negative int64 values as a Python int, never wrapped around.
 

@@ -49,12 +49,13 @@ def random_trace(seed, *, sampler="amper-fr", bits=16, n_rows=60, kind="spread",
 
 def _sampling(rng, header, stored, n_groups):
     rows = []
-    for attempt in range(rng.integers(1, 4)):
+    n_attempts = int(rng.integers(1, 4))
+    for attempt in range(n_attempts):
         for group in range(rng.integers(0, n_groups + 1)):
             rows += _searches(rng, header, stored, group, attempt)
     slots = np.array(rng.choice(list(stored), 5))
     searches = np.array(rows, np.int64).reshape(-1, 8)
-    return Draw(slots, np.ones(5), n_valid=len(stored), n_csp=1, searches=searches)
+    return Draw(slots, np.ones(5), n_valid=len(stored), n_csp=1, n_redraws=n_attempts - 1, searches=searches)
 
 
 def _searches(rng, header, stored, group, attempt):

@@ -1,5 +1,7 @@
 """The machines: their numbers against the reference, and what they refuse."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -278,8 +280,19 @@ def test_areas_add_up_and_what_is_unknown_is_none():
         ({"overflow": "wrap"}, "overflow must be one of 'error', 'drop', got 'wrap'"),
         ({"mapping": "random"}, "mapping must be one of 'interleaved', 'contiguous', got 'random'"),
         ({"readout": "tree"}, "readout must be one of 'csb', 'burst', 'rank_select', got 'tree'"),
-        ({"readout": "burst", "n_csb_ports": 2}, "n_csb_ports must be 1 with readout 'burst', which has none, got 2"),
+        (
+            {"readout": "burst", "n_csb_ports": 2},
+            "n_csb_ports must be 1 with readout 'burst', where it has no effect, got 2",
+        ),
         ({"readout": "rank_select", "n_csb_ports": 8}, "n_csb_ports must be 1 with readout 'rank_select'.*, got 8"),
+        ({"readout": "rank_select", "csb_entries": 8}, "csb_entries must be None with readout 'rank_select'.*, got 8"),
+        ({"n_groups": 30}, "n_groups must be 24 with readout 'csb', where it has no effect, got 30"),
+        (
+            {"best_match_factor": 2.0},
+            "best_match_factor must be 3.0 with readout 'csb', where it has no effect, got 2.0",
+        ),
+        ({"n_rows": 2**40}, "n_rows must be at most 2147483648, got 1099511627776"),
+        ({"clock_ghz": 1e-9}, "clock_ghz must lie between 0.001 and inf, got 1e-09"),
         ({"fifo_depth": 0}, "fifo_depth must be at least 1, got 0"),
         ({"n_groups": 0}, "n_groups must be at least 1, got 0"),
         ({"arbitration": "fair"}, "arbitration must be one of 'static', 'round_robin', got 'fair'"),
@@ -404,7 +417,7 @@ def test_a_slot_beyond_the_machine_is_refused():
 
 
 def test_a_slot_beyond_the_traces_own_rows_is_refused():
-    with pytest.raises(ValueError, match=r"slot must lie in the trace's 0 \.\. 49, got 70"):
+    with pytest.raises(ValueError, match=r"slot of a trace must be in 0 \.\. 49, got 70 at row 2"):
         hwsim.simulate(hand_trace(n_rows=50), hwsim.machine("amper-fr", n_rows=100))
 
 
@@ -459,6 +472,7 @@ def test_the_closed_form_of_a_machine_without_one_does_not_apply():
 
     class Formless:
         name, n_rows, components, phases, not_covered = "formless", 100, inner.components, inner.phases, ()
+        clock_fs = 1
         parameters, check, n_dropped, processes = (
             inner.parameters,
             inner.check,
@@ -490,7 +504,8 @@ def test_a_run_too_long_for_its_clock_says_so():
 
 def test_costs_are_whole_numbers():
     sizes = {"n_rows": 777, "rows_per_array": 64, "bits": 16, "n_banks": 3, "n_csb_ports": 2}
-    geometry = Geometry(**sizes, csb_entries=500, n_groups=20)
+    form = {"readout": "csb", "n_parts": 2, "parts": frozenset(["arrays", "encoders", "csb"])}
+    geometry = Geometry(**sizes, csb_entries=500, n_groups=20, **form)
     costs = amper_costs(hwsim.technology("evacam-fefet45"), geometry, 1.3, 2.7)
     assert all(type(getattr(costs, name)) is int for name in costs.__slots__)
 
@@ -543,7 +558,7 @@ def test_burst_buffers_are_the_banks_own_and_name_the_size_needed():
         assert (hwsim.simulate(trace, machine).n_dropped == 0) == fits
 
 
-@pytest.mark.parametrize("slot", [2, 69, 99, 100, 2**40, -1])
+@pytest.mark.parametrize("slot", [2, 69, 99])
 def test_a_draw_of_a_row_that_was_never_written_is_refused(slot):
     trace = hand_trace()
     late = hand_trace(sample=False)
@@ -554,3 +569,60 @@ def test_a_draw_of_a_row_that_was_never_written_is_refused(slot):
         hwsim.simulate(trace, machine)
         with pytest.raises(ValueError, match=f"draws must be of rows written before, got slot {slot} in op 1"):
             hwsim.simulate(late, machine)
+
+
+def test_whole_numbers_and_floats_of_numpy_are_as_good_as_pythons():
+    trace = hand_trace()
+    for name, options in (
+        ("amper-fr", {"n_banks": np.int8(4), "clock_ghz": np.float32(1)}),
+        ("amper-k", {}),
+        ("sumtree-gpu", {"t_op_us": np.float16(5)}),
+        ("sumtree-cpu", {}),
+        ("sumtree-onchip", {"bits": np.uint8(16)}),
+        ("rejection-onchip", {"n_ranges": np.int64(8)}),
+    ):
+        plain = {key: value.item() for key, value in options.items()}
+        ours, theirs = (hwsim.machine(name, n_rows=n, **o) for n, o in ((np.int16(100), options), (100, plain)))
+        assert ours == theirs
+        assert json.dumps(ours.parameters()) == json.dumps(theirs.parameters())
+        if name != "amper-k":
+            reports = [hwsim.simulate(trace, machine).to_dict() for machine in (ours, theirs)]
+            assert json.dumps(reports[0]) == json.dumps(reports[1])
+
+
+def test_what_does_not_fit_63_bits_is_refused_by_both_fidelities():
+    trace = hwsim.synthetic_trace(3_000, 8, 0.3, 1, sampler="amper-k", seed=0)
+    machine = hwsim.machine("amper-k", n_rows=2**31, best_match_factor=1e3)
+    for fidelity in ("burst", "closed"):
+        with pytest.raises(
+            ValueError, match=r"must take less than 2\^63 fs and 2\^63 aJ; make the machine with fewer rows"
+        ):
+            hwsim.simulate(trace, machine, fidelity=fidelity)
+
+
+def test_wires_of_more_ports_and_of_what_lies_among_the_arrays_count():
+    def report(**options):
+        trace = hwsim.synthetic_trace(5_000, 64, 0.1, 2, seed=0)
+        return hwsim.simulate(trace, hwsim.machine("amper-fr", n_rows=5_000, n_banks=64, **options))
+
+    one, eight, banks = (report(n_csb_ports=p) for p in (1, 8, 64))
+    # Parts of the buffer near their banks: cheaper accesses and shorter ways there, and ways to the root besides.
+    energies = [r.breakdown["csb"]["energy_aj"] for r in (one, eight, banks)]
+    assert energies[0] > energies[1] > energies[2]
+    ways = [hwsim.machine("amper-fr", n_rows=5_000, n_banks=64, n_csb_ports=p).costs for p in (1, 8, 64)]
+    assert ways[0].address_up_aj > ways[1].address_up_aj > ways[2].address_up_aj
+    assert 0 == ways[0].draw_up_aj < ways[1].draw_up_aj < ways[2].draw_up_aj
+    # A rank tree lies among the arrays and makes every way longer.
+    rank = hwsim.machine("amper-fr", n_rows=5_000, readout="rank_select").costs
+    assert rank.key_down_aj > 1.2 * ways[0].key_down_aj
+    burst = report(readout="burst").breakdown
+    assert burst["htree_up"]["area_um2"] > 1.5 * banks.breakdown["htree_up"]["area_um2"]
+
+
+@pytest.mark.parametrize("slot", [100, 2**40, -1])
+def test_a_draw_beyond_the_trace_is_refused(slot):
+    trace = hand_trace(sample=False)
+    trace.record_sample(Draw(np.array([0, slot]), np.ones(2), n_valid=3, n_csp=3, fallback=True))
+    for name in ("amper-fr", "sumtree-gpu", "sumtree-onchip"):
+        with pytest.raises(ValueError, match=rf"slot of a draw of a trace must be in 0 \.\. 99, got {slot} at row 1"):
+            hwsim.simulate(trace, hwsim.machine(name, n_rows=100))

@@ -25,7 +25,7 @@ def bisect_radius(key, radius, bits):
     """Return (steps, words of all steps, words of the range found) of a bisection that ends at `radius`.
 
     Each step counts the codes within `middle` of `key`; enough of them lie there exactly where
-    middle >= radius, so the path is known without the counts.
+    middle >= radius, so the path is known without the counts. The codes at the radius are words of their own.
     """
     top = (1 << bits) - 1
     lo, hi, steps, words = 0, top, 0, 0
@@ -37,7 +37,9 @@ def bisect_radius(key, radius, bits):
             hi = middle
         else:
             lo = middle + 1
-    return steps, words, n_ternary_words(max(0, key - radius), min(top, key + radius))
+    inside = n_ternary_words(max(0, key - radius + 1), min(top, key + radius - 1))
+    at_radius = (key - radius >= 0) + (key + radius <= top) if radius > 0 else 1
+    return steps, words, inside + at_radius
 
 
 @njit(cache=True)
@@ -92,12 +94,11 @@ def drain(sample, attempt, count, search, words, start, tail, phases, sums):
 
 
 @njit(cache=True)
-def to_ports(counts, words, matches):
-    """Add int64[k, banks] `counts` up: port b mod P gets bank b's in words[k, P], matches[k, 1] all of them."""
+def to_ports(counts, words):
+    """Add int[k, banks] `counts` up: port b mod P gets bank b's in words[k, P]."""
     for i in range(counts.shape[0]):
         for bank in range(counts.shape[1]):
             words[i, bank % words.shape[1]] += counts[i, bank]
-            matches[i, 0] += counts[i, bank]
 
 
 @njit(cache=True)
@@ -169,6 +170,11 @@ def select(first_draw, n_draws, slot, rows_per_array, words, search, n_arrays, t
     """
     free = np.zeros(n_arrays, np.int64)
     by = np.zeros(n_arrays, np.int64)
+    latest = 1
+    for i in range(first_draw.shape[0]):
+        for j in range(n_draws[i]):
+            latest = max(latest, j + search * words[first_draw[i] + j] + 1)
+    leaves = np.full(latest, -1, np.int64)  # the sampling of the last result that left then
     for i in range(first_draw.shape[0]):
         last, covered = 0, 0
         for j in range(n_draws[i]):
@@ -182,11 +188,11 @@ def select(first_draw, n_draws, slot, rows_per_array, words, search, n_arrays, t
                 free[array], by[array] = j + lasts, j
                 busy[i] += max(0, j + lasts - max(covered, j))
                 covered = max(covered, j + lasts)
-            # Results leave in the order of the ranks unless an earlier one searched longer.
-            if j > 0 and j + lasts <= last:
+            if leaves[j + lasts] == i:
                 for earlier in range(j):
                     if earlier + search * words[first_draw[i] + earlier] == j + lasts:
                         return i, earlier, -1 - j
+            leaves[j + lasts] = i
             last = max(last, j + lasts)
         tail[i] = last - (n_draws[i] - 1) if n_draws[i] > 0 else 0
         for j in range(n_draws[i]):

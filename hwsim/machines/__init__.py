@@ -45,6 +45,11 @@ class Machine(Protocol):
         ...
 
     @property
+    def clock_fs(self) -> int:
+        """One clock cycle in femtoseconds, at whose edges it takes ops in; 1 where it has no clock."""
+        ...
+
+    @property
     def components(self) -> tuple[ComponentSpec, ...]:
         """What it is built of."""
         ...

@@ -37,7 +37,7 @@ READOUTS = ("csb", "burst", "rank_select")
 NEIGHBOURS = ("best_match", "bisection")
 _NOT_COVERED = (
     "leakage",
-    "clock tree and control logic",
+    "clock tree and control logic, FIFOs, latches, write queues and arbiters",
     "energy and area of the row memory (fetch)",
     "an SRAM access is within a factor of 3 (sram.energy_*_pj)",
 )
@@ -72,8 +72,8 @@ class AmperMachine:
     mapping : {"interleaved", "contiguous"}
         Array a lies in bank a mod n_banks, or in bank a div ceil(arrays / n_banks).
     csb_entries : int, optional
-        Addresses the candidate-set buffer holds; `n_rows` by default. Buffers of the banks (readout "burst")
-        hold ceil(csb_entries / n_banks) each.
+        Addresses the candidate-set buffer holds; `n_rows` by default. It has a part for each port - of each bank
+        with readout "burst" - that holds its share, and a single one where ports are shared in turn.
     overflow : {"error", "drop"}
         What happens to matches beyond them: refused with the size needed, or lost and counted. Lost matches
         still pass the ports, so dropping changes no time.
@@ -86,7 +86,8 @@ class AmperMachine:
     neighbours : {"best_match", "bisection"}
         How AMPER-k finds its N_i nearest codes.
     n_groups : int
-        Groups whose counts the nodes of the rank tree keep (readout "rank_select"); with `unique` one.
+        Counts that every node of the rank tree keeps of each of its children (readout "rank_select"): one a group,
+        two by bisection; with `unique` one.
 
     Notes
     -----
@@ -134,32 +135,35 @@ class AmperMachine:
             n_csb_ports=self.n_csb_ports,
             csb_entries=self.csb_capacity,
             n_groups=1 if self.unique else self.n_groups,
+            readout=self.readout,
+            n_parts=self.n_parts,
+            parts=frozenset(self._names()),
         )
-        costs = amper_costs(tech, geometry, float(self.clock_ghz), float(self.best_match_factor))
+        costs = amper_costs(tech, geometry, self.clock_ghz, self.best_match_factor)
         object.__setattr__(self, "geometry", geometry)
         object.__setattr__(self, "costs", costs)
-        object.__setattr__(self, "_areas", amper_areas_um2(tech, geometry, burst=self.readout == "burst"))
+        object.__setattr__(self, "_areas", amper_areas_um2(tech, geometry))
 
     def _check_parameters(self) -> None:
         checks.one_of("variant", self.variant, VARIANTS)
         checks.one_of("readout", self.readout, READOUTS)
-        for name in ("n_rows", "n_banks", "n_csb_ports", "rows_per_array", "bits", "fifo_depth", "n_groups"):
-            checks.whole(name, getattr(self, name), 1)
+        counts = ("n_rows", "n_banks", "n_csb_ports", "rows_per_array", "bits", "fifo_depth", "n_groups")
+        checks.store_whole(self, *counts)
         if self.n_csb_ports > self.n_banks:
             raise ValueError(
                 f"n_csb_ports must be at most n_banks = {self.n_banks}, got {self.n_csb_ports!r}; "
                 "a bank delivers one address a cycle"
             )
         if self.csb_entries is not None:
-            checks.whole("csb_entries", self.csb_entries, 1)
+            checks.store_whole(self, "csb_entries")
         checks.one_of("mapping", self.mapping, ("interleaved", "contiguous"))
         checks.one_of("overflow", self.overflow, ("error", "drop"))
         checks.one_of("arbitration", self.arbitration, ("static", "round_robin"))
         checks.one_of("neighbours", self.neighbours, NEIGHBOURS)
         if not isinstance(self.unique, bool):
             raise TypeError(f"unique must be True or False, got {self.unique!r}")
-        checks.positive("best_match_factor", self.best_match_factor)
-        checks.positive("clock_ghz", self.clock_ghz)
+        checks.store_positive(self, "best_match_factor", maximum=1e3)
+        checks.store_positive(self, "clock_ghz", checks.SLOWEST_GHZ)
 
     def _check_combination(self) -> None:
         """Raise ValueError unless variant, readout and their options go together."""
@@ -178,10 +182,24 @@ class AmperMachine:
                     "unique must be False where 'amper-k' brings out one best match at a time, got True; "
                     "or pass neighbours='bisection'"
                 )
-        if self.readout != "csb" and self.n_csb_ports != 1:
-            raise ValueError(
-                f"n_csb_ports must be 1 with readout {self.readout!r}, which has none, got {self.n_csb_ports!r}"
-            )
+        for name in self._without_effect():
+            value, default = getattr(self, name), type(self).__dataclass_fields__[name].default
+            if value != default:
+                form = f"readout {self.readout!r}" + (f" of {self.variant!r}" if not self.drains else "")
+                raise ValueError(f"{name} must be {default!r} with {form}, where it has no effect, got {value!r}")
+
+    def _without_effect(self) -> set[str]:
+        """Return the parameters that nothing depends on in this form of the machine."""
+        unused = set() if self.readout == "rank_select" else {"n_groups"}
+        if self.readout == "rank_select":
+            unused |= {"csb_entries", "overflow"}
+        if not self.drains:
+            unused |= {"fifo_depth"}
+        if not self.drains or self.readout != "csb":
+            unused |= {"n_csb_ports", "arbitration"}
+        if self.variant == "amper-fr" or self.neighbours == "bisection":
+            unused |= {"best_match_factor"}
+        return unused
 
     # -- what it is ---------------------------------------------------------------------------------
     @property
@@ -195,9 +213,14 @@ class AmperMachine:
         return self.n_rows if self.csb_entries is None else self.csb_entries
 
     @property
+    def n_parts(self) -> int:
+        """Equal parts of the buffer: one a port, or one for all ports where banks may take any."""
+        return 1 if self.arbitration == "round_robin" else self.n_ports
+
+    @property
     def part_capacity(self) -> int:
-        """Addresses one part of the buffer holds: each bank's own with readout "burst", else the one there is."""
-        return -(-self.csb_capacity // self.n_banks) if self.readout == "burst" else self.csb_capacity
+        """Addresses one part of the buffer holds."""
+        return -(-self.csb_capacity // self.n_parts)
 
     @property
     def n_ports(self) -> int:
@@ -216,6 +239,11 @@ class AmperMachine:
     def drains(self) -> bool:
         """Whether a search's matches leave its arrays in a row, through ports."""
         return self.readout != "rank_select" and not (self.variant == "amper-k" and self.neighbours == "best_match")
+
+    @property
+    def clock_fs(self) -> int:
+        """One clock cycle."""
+        return self.costs.period_fs
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -240,6 +268,11 @@ class AmperMachine:
             "htree_up": self.n_ports,
             "selectors": self.geometry.n_blocks,
         }
+        built = [ComponentSpec(name=n, n_units=units.get(n, 1), area_um2=self._areas[n]) for n in self._names()]
+        return (*built, ComponentSpec(name="write_ports", n_units=self.n_banks))
+
+    def _names(self) -> list[str]:
+        """Return what it is built of, write ports aside."""
         names = ["urng", "query_generator", "htree_down", "arrays"]
         if self.readout == "rank_select":
             names += ["counters", "rank_tree", "selectors"]
@@ -250,9 +283,7 @@ class AmperMachine:
             names += ["counters"] if self.readout != "rank_select" else []
             names += ["compare_tree"] if self.neighbours == "best_match" else []
         names += ["htree_up"] if self.drains or self.readout == "rank_select" else []
-        names += ["draw_unit", "write_bus"]
-        built = [ComponentSpec(name=n, n_units=units.get(n, 1), area_um2=self._areas[n]) for n in names]
-        return (*built, ComponentSpec(name="write_ports", n_units=self.n_banks))
+        return [*names, "draw_unit", "write_bus"]
 
     def parameters(self) -> dict[str, Any]:
         """Return what it was made with, JSON-serialisable."""
@@ -282,6 +313,17 @@ class AmperMachine:
             )
         if self.variant == "amper-fr" and trace.searches["n_neighbours"].any():
             raise ValueError("trace must hold range searches only for 'amper-fr', got best-match searches")
+        if header.options.get("faults"):
+            raise ValueError(
+                f"trace must be of a memory without faults, got {header.options['faults']!r}; what such a memory "
+                "finds does not follow from what was written"
+            )
+        hamming = header.options.get("distance") == "hamming"
+        if hamming and (header.options.get("unique") or self.neighbours == "bisection"):
+            raise ValueError(
+                "trace must be of value distances where slots found twice count once or radii are bisected, got "
+                "Hamming distances; make one with trace.replay('amper-k')"
+            )
         if bool(header.options.get("unique")) != self.unique:
             raise ValueError(
                 f"unique must be the trace's {not self.unique}, got {self.unique}; "
@@ -289,12 +331,10 @@ class AmperMachine:
             )
         if header.bits > self.bits:
             raise ValueError(f"bits must be at least the trace's {header.bits}, got {self.bits!r}")
-        if self.neighbours == "bisection" and header.options.get("distance") == "hamming":
-            raise ValueError("neighbours must be 'best_match' for a trace of Hamming distances, got 'bisection'")
         if self.readout != "rank_select" and self.overflow == "error" and not self._surely_fits(trace):
             largest, _ = self._candidates(trace)
             if largest.max(initial=0) > self.part_capacity:
-                size = int(largest.max()) * (self.n_banks if self.readout == "burst" else 1)
+                size = int(largest.max()) * self.n_parts
                 raise ValueError(
                     f"csb_entries must be at least {size} for this trace, got {self.csb_capacity!r}; "
                     f"or pass overflow='drop'"
@@ -310,7 +350,7 @@ class AmperMachine:
     def _check_ranks(self, plan: Plan, trace: Trace) -> None:
         """Raise ValueError unless the rank tree keeps enough counts, and draws name their groups."""
         attempt = plan.sample * (1 + plan.attempt.max(initial=0)) + plan.attempt
-        most = 1 if self.unique else int(np.bincount(attempt[plan.last_words > 0]).max(initial=0))
+        most = 1 if self.unique else int(np.bincount(attempt, plan.kept).max(initial=0))
         if most > self.n_groups:
             raise ValueError(f"n_groups must be at least {most} for this trace, got {self.n_groups!r}")
         if plan.unknown >= 0:

@@ -94,7 +94,9 @@ class ArrayProcesses(AmperProcesses):
             yield from self._count_arrays(len(words_of(max(0, key - middle), min(top, key + middle))), 1)
             low, high = (low, middle) if middle >= radius else (middle + 1, high)
         yield self._cycles(c.way)
-        yield from self._search_arrays(len(words_of(max(0, key - high), min(top, key + high))))
+        inside = words_of(max(0, key - high + 1), min(top, key + high - 1))
+        at_radius = {code for code in (key - high, key + high) if 0 <= code <= top}
+        yield from self._search_arrays(len(inside) + len(at_radius))
         if self._machine.readout == "rank_select" and not self._machine.unique:
             yield from self._count()
             yield self._cycles(c.way)
@@ -106,11 +108,11 @@ class ArrayProcesses(AmperProcesses):
             yield self._cycles(self._costs.way)
 
     def _best_matches(self, n: int) -> Steps:
-        c = self._costs
+        c, levels = self._costs, self._levels[0]
         for _ in range(n):
             yield self._cycles(c.way)
             yield from self._all_arrays(c.best_match)
-            yield from self._up(1, 1)
+            yield from self._up(1, (c.compare - 2) // levels if levels else 0)
             yield self._cycles(1 + c.way)
 
     # -- drawing from the rank tree -----------------------------------------------------------------
@@ -160,16 +162,6 @@ class ArrayProcesses(AmperProcesses):
             yield grant
             self._work("htree_up", op, 1, c.address_up_aj)
             yield self._cycles(1)
-
-    # -- writing ------------------------------------------------------------------------------------
-    def _write_rows(self, op: int, bank: int, rows: Sequence[tuple[int, int]]) -> Steps:
-        for arrives, _ in rows:
-            if self._env.now < arrives:
-                yield self._env.timeout(arrives - int(self._env.now))
-            with self._banks.request(bank) as hold:
-                yield from self._granted(hold, "write_ports", op, "search")
-                self._work("write_ports", op, self._costs.write, self._costs.write_aj)
-                yield self._cycles(self._costs.write)
 
 
 def words_of(lo: int, hi: int) -> list[tuple[int, int]]:

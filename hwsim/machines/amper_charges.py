@@ -34,6 +34,8 @@ class Tally:
         Addresses brought out, and those that found the buffer full.
     moving, moved, waited
         Cycles in which a port moved a word; words moved; cycles that results waited for the match latch.
+    reads
+        Addresses drawn from the buffer.
     ranks, again, selecting
         Ranks sent down the tree; words searched again for them; cycles in which an array did so.
     """
@@ -52,6 +54,7 @@ class Tally:
     moving: Int64
     moved: Int64
     waited: Int64
+    reads: Int64
     ranks: Int64
     again: Int64
     selecting: Int64
@@ -64,6 +67,7 @@ def sample_charges(machine: AmperMachine, t: Tally, op_of_sample: Int64) -> list
     unit is busy while it takes work in; units that work side by side have their time in `unit_busy_fs`.
     """
     c, n_arrays = machine.costs, machine.geometry.n_arrays
+    _check_size(machine, t)
     counted = t.tallies + (t.attempts if machine.readout == "rank_select" and machine.unique else 0)
     searching = t.words * c.search + t.neighbours * c.best_match
     # component: (busy, energy), and the working time over all units where they work side by side
@@ -85,17 +89,20 @@ def sample_charges(machine: AmperMachine, t: Tally, op_of_sample: Int64) -> list
         "multiplier": (t.products, t.products * c.multiply_aj),
         "compare_tree": (t.neighbours * (c.compare - 1), t.neighbours * (c.compare_aj + c.winner_up_aj)),
         "encoders": (t.moving, t.matches * c.encode_aj),
-        "csb": (t.moving + t.batch, (t.matches - t.lost + t.batch) * c.csb_aj),
+        "csb": (t.moving + t.reads, (t.matches - t.lost + t.reads) * c.csb_aj),
         "rank_tree": (t.kept + t.ranks, t.kept * c.keep_aj + t.ranks * c.route_aj),
         "selectors": (t.ranks, t.ranks * c.select_aj),
-        "htree_up": (t.moving + t.ranks, (t.matches + t.ranks) * c.address_up_aj),
+        "htree_up": (
+            t.moving + t.ranks + t.reads,
+            (t.matches + t.ranks) * c.address_up_aj + t.reads * c.draw_up_aj,
+        ),
         "draw_unit": (c.draw + t.batch, t.batch * c.draw_aj),
     }
     side_by_side = {
         "arrays": searching * n_arrays + t.again * c.search,
         "encoders": t.moved,
-        "csb": t.moved + t.batch,
-        "htree_up": t.moved + t.ranks,
+        "csb": t.moved + t.reads,
+        "htree_up": t.moved + t.ranks + t.reads,
     }
     at_start = np.zeros(len(op_of_sample), np.int64)
     charges = [
@@ -119,6 +126,20 @@ def sample_charges(machine: AmperMachine, t: Tally, op_of_sample: Int64) -> list
         cause="readout",
     )
     return [*charges, waiting]
+
+
+def _check_size(machine: AmperMachine, t: Tally) -> None:
+    """Raise OverflowError unless what each sampling takes, over all units, fits 63 bits."""
+    c = machine.costs
+    most = {name: int(getattr(t, name).max(initial=0)) for name in t.__slots__}
+    units_fs = most["words"] * c.search + most["neighbours"] * (c.best_match + c.compare + 2 * c.way) + most["moved"]
+    energy_aj = most["words"] * (c.search_aj + c.query_aj + c.key_down_aj)
+    energy_aj += most["neighbours"] * (c.best_match_aj + c.compare_aj + c.winner_up_aj)
+    energy_aj += most["matches"] * (c.encode_aj + c.csb_aj + c.address_up_aj)
+    energy_aj += most["tallies"] * (c.tally_aj + c.counts_up_aj) + most["kept"] * c.keep_aj
+    energy_aj += (most["batch"] + most["again"]) * (c.array_aj + c.route_aj + c.draw_aj + c.csb_aj)
+    if max(units_fs * machine.geometry.n_arrays * c.period_fs, energy_aj) >= 2**63:
+        raise OverflowError("a sampling takes more than 63 bits of fs or aJ")
 
 
 def write_charges(machine: AmperMachine, trace: Trace, latency: Int64) -> list[Charge]:

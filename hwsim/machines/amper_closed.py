@@ -5,6 +5,7 @@ An attempt - the searches between two draws of the representatives - begins with
 
     csb, burst     load_0 = U + Q + w + s k_0,  load_{g+1} = max(load_g + s k_{g+1}, end_g - 1)
                    end_g = load_g + (D_g > 0 ? 1 + D_g : 0),  attempt = max end_g + w + 1,  + DRAW + b
+                   an address drawn from a buffer of more than one cycle leaves that much later
     rank_select    attempt = U + Q + w + s sum(k) + POP + 2 Lu + w,
                    + DRAW + b + w + 2 Ld + s k + SEL + w
     amper-k        attempt = U + Q + sum over groups + 1,  + DRAW + b, with per group
@@ -89,7 +90,7 @@ def _samplings(machine: AmperMachine, trace: Trace, plan: Plan, op_of_sample: In
     batch = samples["batch_size"].astype(np.int64)
     columns = (
         plan.n_keys, plan.n_words, plan.n_tallies, plan.n_products, plan.n_neighbours,
-        np.minimum(plan.last_words, 1), plan.matches.sum(axis=1, dtype=np.int64),
+        plan.kept, plan.matches.sum(axis=1, dtype=np.int64),
     )  # fmt: skip
     sums, n_attempts = np.zeros((len(columns), n), np.int64), np.zeros(n, np.int64)
     kernels.add_up(plan.sample, plan.attempt, columns, sums, n_attempts)
@@ -98,21 +99,25 @@ def _samplings(machine: AmperMachine, trace: Trace, plan: Plan, op_of_sample: In
     kernels.drain(plan.sample, plan.attempt, plan.count, plan.search, plan.words, *ends, split, moved)
     query, count, search, readout = split.T
     phases = {"query": query + plan.n_empty * c.urng, "count": count, "search": search, "draw": c.draw + batch}
+    looked_up = np.where(samples["fallback"], 0, batch)
     keys, words, tallies, products, neighbours, kept, matches = sums
+    ranks, again, selecting = (np.zeros(n, np.int64) for _ in range(3))
     tally = Tally(
         batch=batch, attempts=n_attempts, empty=plan.n_empty, keys=keys, words=words, tallies=tallies,
-        products=products, neighbours=neighbours, kept=kept, matches=matches, moving=moved[:, 0], moved=moved[:, 1],
-        waited=moved[:, 2], ranks=np.zeros(n, np.int64), again=np.zeros(n, np.int64), selecting=np.zeros(n, np.int64),
-        lost=_lost(machine, plan, n),
+        products=products, neighbours=neighbours, kept=kept, matches=matches, lost=_lost(machine, plan, n),
+        moving=moved[:, 0], moved=moved[:, 1], waited=moved[:, 2], reads=looked_up, ranks=ranks, again=again,
+        selecting=selecting,
     )  # fmt: skip
     if machine.readout == "rank_select":  # nothing drains: what follows the last search is counting
         phases["count"] = count + readout
-        tally = dataclasses.replace(tally, ranks=np.where(samples["fallback"], 0, batch))
+        tally = dataclasses.replace(tally, ranks=looked_up, reads=0 * looked_up)
         phases["select"] = _selection(machine, trace, plan, tally, op_of_sample)
     elif machine.drains:
         phases["readout"] = readout
+        phases["draw"] = phases["draw"] + np.where(samples["fallback"], 0, c.csb_read - 1)
     else:
         phases["readout"] = readout + neighbours * (2 * c.way + c.compare)
+        phases["draw"] = phases["draw"] + np.where(samples["fallback"], 0, c.csb_read - 1)
         tally = dataclasses.replace(tally, moving=neighbours, moved=neighbours)
     return phases, tally
 

@@ -45,6 +45,8 @@ class Plan:
         Best-match searches.
     last_words : int64[k]
         Words of the search whose matches leave the arrays: what a rank's array searches again.
+    kept : int64[k]
+        Counts of it that every node of a rank tree keeps.
     count, search : int64[k]
         Cycles from the load before, if nothing waits: counting, then the search itself.
     words : int64 or int32[k, ports]
@@ -71,6 +73,7 @@ class Plan:
     n_products: Int64
     n_neighbours: Int64
     last_words: Int64
+    kept: Int64
     count: Int64
     search: Int64
     words: Int64 | Int32
@@ -95,7 +98,7 @@ def make_plan(machine: AmperMachine, trace: Trace) -> Plan:
         row = np.append(begins, len(rows))
         sample, attempt = sample[begins], attempt[begins]
         loads = {name: _merged(values, begins) for name, values in loads.items()}
-        loads["group"] = np.full(len(sample), -1)
+        loads["group"], loads["kept"] = np.full(len(sample), -1), np.minimum(loads["kept"], 1)
         begins = np.arange(len(sample))
     words, matches = _leaving(machine, trace, len(sample))
     n_attempts = np.bincount(sample[begins], minlength=len(samples)) if len(samples) else np.zeros(0, np.int64)
@@ -143,13 +146,13 @@ def _searched(machine: AmperMachine, trace: Trace) -> dict[str, Int64]:
         tallies = words if machine.readout == "rank_select" and not machine.unique else zero
         return {
             "n_keys": zero + 1, "n_words": words, "n_tallies": tallies, "n_products": zero, "n_neighbours": neighbours,
-            "last_words": words, "count": zero, "search": c.search * words,
+            "last_words": words, "kept": zero + 1, "count": zero, "search": c.search * words,
         }  # fmt: skip
     counted = (neighbours == 0).astype(np.int64)
     words = counted * words
     return {
         "n_keys": counted, "n_words": words, "n_tallies": words, "n_products": counted, "n_neighbours": neighbours,
-        "last_words": zero, "count": counted * (2 * c.way + c.tally + c.multiply) + c.search * words,
+        "last_words": zero, "kept": zero, "count": counted * (2 * c.way + c.tally + c.multiply) + c.search * words,
         "search": neighbours * c.best_match,
     }  # fmt: skip
 
@@ -159,7 +162,9 @@ def _bisected(machine: AmperMachine, trace: Trace) -> dict[str, Int64]:
 
     A count of k words takes 2 w + s k + POP + 2 Lu, and then MUL for the product N_i, or one cycle to compare
     with it. The range found is searched once more, w + s k, to load the latch - or, for a rank tree, to keep
-    its counts, POP + 2 Lu + w.
+    its counts, POP + 2 Lu + w. The two codes at the radius are words of their own, for of what they match only as
+    much belongs to the N_i nearest as is missing without them: those in the lowest slots, which leave an encoder
+    first and stand first in a tree of counts. A drain ends there; a rank tree keeps two counts a group.
     """
     rows, c = trace.searches, machine.costs
     words, neighbours = rows["n_ternary_words"].astype(np.int64), rows["n_neighbours"].astype(np.int64)
@@ -178,6 +183,7 @@ def _bisected(machine: AmperMachine, trace: Trace) -> dict[str, Int64]:
         "n_products": 1 - found + steps,
         "n_neighbours": 0 * found,
         "last_words": last,
+        "kept": 2 * found,
         "count": (1 - found) * (once + c.multiply)
         + steps * (once + 1)
         + c.search * (words + stepped)
@@ -197,27 +203,20 @@ def _leaving(machine: AmperMachine, trace: Trace, n_loads: int) -> tuple[Int64 |
         # In this order: counting words counts the addresses in them too.
         return bank_counts(machine, trace, addresses_per_word=BURST_WIDTH), bank_counts(machine, trace)
     counts = bank_counts(machine, trace)
-    words, matches = np.zeros((n_loads, machine.n_csb_ports), np.int64), np.zeros((n_loads, 1), np.int64)
-    kernels.to_ports(counts, words, matches)
-    return words, matches
+    words = np.zeros((n_loads, machine.n_csb_ports), np.int64)
+    kernels.to_ports(counts, words)
+    return words, words if machine.n_parts > 1 else words.sum(axis=1, keepdims=True)
 
 
 def bank_counts(machine: AmperMachine, trace: Trace, addresses_per_word: int = 1) -> Int32:
     """Return what each load brings out of each bank, int32[loads, banks]: the trace's profile."""
-    run = -(-machine.geometry.n_arrays // machine.n_banks)
-    n_arrays = -(-trace.header.n_rows // machine.rows_per_array)
-    if machine.mapping == "contiguous" and run != -(-n_arrays // machine.n_banks):
-        # A contiguous bank's length follows the machine's arrays, not the trace's.
-        by_array = array_counts(machine, trace, addresses_per_word)
-        banks: Int32 = np.zeros((len(by_array), machine.n_banks), np.int32)
-        np.add.at(banks.T, np.arange(n_arrays) // run, by_array.T)
-        return banks
     counts = trace.match_counts(
         machine.rows_per_array,
         machine.n_banks,
         "interleaved" if machine.mapping == "interleaved" else "contiguous",
         union=machine.unique,
         addresses_per_word=addresses_per_word,
+        n_arrays=machine.geometry.n_arrays,
     )
     return _read_out(machine, trace, counts)
 

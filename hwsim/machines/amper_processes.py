@@ -7,7 +7,7 @@ a rank tree a sampling keeps them until its last rank was selected, for the coun
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import simpy
 
 from amper.trace import OpKind, Trace
-from hwsim.banks import BankLock, Hold
 from hwsim.component import Component
+from hwsim.locks import Hold, Lock
 from hwsim.machines.amper_closed import back_end, front_end
 from hwsim.machines.amper_readout import Buffer, Drain, PortDrains, WordDrains
 
@@ -47,9 +47,13 @@ class AmperProcesses:
         self._machine, self._env, self._components, self._trace = machine, env, components, trace
         self._costs, self._period = machine.costs, machine.costs.period_fs
         self._plan = machine.plan(trace)
-        self._sampler, self._write_bus = simpy.Resource(env), simpy.Resource(env)
-        self._banks = BankLock(env, machine.n_banks)
+        self._sampler, self._write_bus = Lock(env), Lock(env)
+        self._banks = Lock(env, machine.n_banks)
         self._bank_of_array = machine.bank_of_array()
+        self._rows: list[deque[tuple[int, _Stored]]] = [deque() for _ in range(machine.n_banks)]
+        self._has_rows = [env.event() for _ in range(machine.n_banks)]
+        for bank in range(machine.n_banks):
+            env.process(self._write_port(bank))
         self._drains: PortDrains | WordDrains | None = None
         if machine.drains:
             drains = WordDrains if machine.pauses or self._by_address else PortDrains
@@ -65,8 +69,10 @@ class AmperProcesses:
             yield from self._write(op, int(row["first"]), int(row["count"]))
             return {}
         phases = dict.fromkeys(self._machine.phases, 0)
-        with self._sampler.request() as grant, Hold(self._banks, None) as hold:
-            yield grant
+        with self._sampler.request(0, op) as turn, Hold(self._banks, None) as hold:
+            asked = int(self._env.now)
+            yield turn.granted
+            self._waited("query_generator", op, asked, "sampling")
             yield from self._sample(op, int(row["first"]), phases, hold)
         return {name: cycles * self._period for name, cycles in phases.items()}
 
@@ -81,10 +87,15 @@ class AmperProcesses:
 
     def _granted(self, hold: Hold, component: str, op: int, cause: str) -> Steps:
         """Wait until `hold` is granted; enter the wait as the component's."""
-        if hold.event is not None and hold.state == "waiting":
-            asked = int(self._env.now)
-            yield hold.event
-            self._components[component].wait(op, asked, int(self._env.now) - asked, cause)
+        asked = int(self._env.now)
+        yield hold.granted
+        self._waited(component, op, asked, cause)
+
+    def _waited(self, component: str, op: int, since_fs: int, cause: str) -> None:
+        """Enter that a component waited from then until now, if it did."""
+        waited = int(self._env.now) - since_fs
+        if waited:
+            self._components[component].wait(op, since_fs, waited, cause)
 
     def _give_back(self, hold: Hold) -> None:
         """Release the arrays if the sampling still has them."""
@@ -105,12 +116,15 @@ class AmperProcesses:
         self._work("urng", op, b, b * c.urng_aj)
         self._work("draw_unit", op, c.draw + b, b * c.draw_aj)
         phases["draw"] += c.draw + b
-        if self._machine.readout != "rank_select":
-            self._work("csb", op, b, b * c.csb_aj, after=c.draw)
-            yield self._cycles(c.draw + b)
-        elif sample["fallback"]:
+        if sample["fallback"]:  # any row will do: nothing is looked up
             self._give_back(hold)
             yield self._cycles(c.draw + b)
+        elif self._machine.readout != "rank_select":
+            self._work("csb", op, b, b * c.csb_aj, after=c.draw)
+            if self._machine.drains:
+                self._work("htree_up", op, b, b * c.draw_up_aj, after=c.draw)
+            phases["draw"] += c.csb_read - 1
+            yield self._cycles(c.draw + b + c.csb_read - 1)
         else:
             if self._machine.unique:  # the latches keep what matched
                 self._give_back(hold)
@@ -141,8 +155,9 @@ class AmperProcesses:
             yield from self._granted(hold, "arrays", op, "write")
         for g in loads:
             yield from self._search(op, g, phases)
-            if plan.last_words[g]:
-                self._work("rank_tree", op, 1, c.keep_aj)
+            kept = int(plan.kept[g])
+            if kept:
+                self._work("rank_tree", op, kept, kept * c.keep_aj)
         if unique:
             self._tally(op, 1)
         phases["count"] += back_end(self._machine)
@@ -186,9 +201,10 @@ class AmperProcesses:
             with self._banks.request(None) as hold:
                 yield from self._granted(hold, "arrays", op, "write")
                 yield from self._search(op, g, phases)
-                found = int(self._env.now)
-                if drain is not None:
-                    yield from drain.latch_free()
+            # The match latch is double-buffered: the arrays are free again though what they found still waits.
+            found = int(self._env.now)
+            if drain is not None:
+                yield from drain.latch_free()
             waited = (int(self._env.now) - found) // self._period
             if waited:
                 self._components["arrays"].wait(op, found, waited * self._period, "readout")
@@ -264,31 +280,73 @@ class AmperProcesses:
 
     # -- writing ------------------------------------------------------------------------------------
     def _write(self, op: int, first: int, count: int) -> Steps:
-        """Send rows down their own tree, one a cycle; every bank writes its own one after another."""
-        with self._write_bus.request() as grant:
-            yield grant
-            slots = self._trace.writes["slot"][first : first + count]
-            start = int(self._env.now) + self._costs.way * self._period
-            if count:
-                self._work("write_bus", op, count, count * self._costs.row_down_aj)
-            arrivals: dict[int, list[tuple[int, int]]] = {}
-            arrays = (slots // self._machine.rows_per_array).tolist()
-            for j, array in enumerate(arrays):
-                bank = int(self._bank_of_array[array])
-                arrivals.setdefault(bank, []).append((start + j * self._period, array))
-            jobs = [self._env.process(self._write_rows(op, bank, rows)) for bank, rows in arrivals.items()]
+        """Send rows down their own tree, one a cycle, to the queues of their banks; wait until all are stored."""
+        if count == 0:
+            return
+        with self._write_bus.request(0, op) as turn:
+            asked = int(self._env.now)
+            yield turn.granted
+            self._waited("write_bus", op, asked, "write")
+            rows = self._trace.writes["slot"][first : first + count] // self._machine.rows_per_array
+            start, stored = int(self._env.now) + self._costs.way * self._period, _Stored(self._env, op, count)
+            self._work("write_bus", op, count, count * self._costs.row_down_aj)
+            banks = self._bank_of_array[rows].tolist()
+            for j, bank in enumerate(banks):
+                self._rows[bank].append((start + j * self._period, stored))
+            for bank in set(banks):
+                if not self._has_rows[bank].triggered:
+                    self._has_rows[bank].succeed()
             yield self._cycles(count)
-        yield self._env.all_of(jobs)
+        yield from stored.wait()
 
-    def _write_rows(self, op: int, bank: int, rows: Sequence[tuple[int, int]]) -> Steps:
-        """Write rows as they arrive; whatever waits when the bank comes free is one burst."""
-        env, c, done = self._env, self._costs, 0
-        while done < len(rows):
-            if env.now < rows[done][0]:
-                yield env.timeout(rows[done][0] - int(env.now))
+    def _write_port(self, bank: int) -> Steps:
+        """Write the rows of a bank's queue, for ever: all of an op that have arrived at once, unless a search asks."""
+        env, rows, lasts = self._env, self._rows[bank], self._costs.write * self._period
+        while True:
+            if not rows:
+                self._has_rows[bank] = env.event()
+                yield self._has_rows[bank]
+            if env.now < rows[0][0]:
+                yield env.timeout(rows[0][0] - int(env.now))
             with self._banks.request(bank) as hold:
-                yield from self._granted(hold, "write_ports", op, "search")
-                n = bisect_right(rows, (int(env.now), len(self._bank_of_array))) - done
-                self._work("write_ports", op, n * c.write, n * c.write_aj)
-                yield self._cycles(n * c.write)
-            done += n
+                stored = rows[0][1]
+                yield from self._granted(hold, "write_ports", stored.op, "search")
+                start = int(env.now)
+                n = 1 if self._by_address else _arrived(rows, start)
+                yield env.timeout(n * lasts) | hold.wanted
+                if env.now < start + n * lasts:  # a search waits: the row being written is the last one
+                    n = max(1, -(-(int(env.now) - start) // lasts))
+                    if env.now < start + n * lasts:
+                        yield env.timeout(start + n * lasts - int(env.now))
+            for _ in range(n):
+                rows.popleft()
+            self._components["write_ports"].work(stored.op, start, n * lasts, n * self._costs.write_aj)
+            stored.count(n)
+
+
+class _Stored:
+    """How many rows of an op are yet to be stored."""
+
+    def __init__(self, env: simpy.Environment, op: int, n: int) -> None:
+        self.op, self._left, self._all = op, n, env.event()
+
+    def count(self, n: int) -> None:
+        """Count `n` rows as stored."""
+        self._left -= n
+        if self._left == 0:
+            self._all.succeed()
+
+    def wait(self) -> Steps:
+        """Wait until all are."""
+        if not self._all.processed:
+            yield self._all
+
+
+def _arrived(rows: deque[tuple[int, _Stored]], now: int) -> int:
+    """Return how many rows of the first one's op, in order of arrival, are there by now."""
+    n, first = 0, rows[0][1]
+    for arrives, stored in rows:
+        if arrives > now or stored is not first:
+            break
+        n += 1
+    return n

@@ -90,11 +90,11 @@ class PortDrains:
         """Drain a load that is latched now; None if nothing matched."""
         c, components, now = self._machine.costs, self._components, int(self._env.now)
         words, matches = self._plan.words[load].tolist(), self._plan.matches[load].tolist()
-        own_parts = len(matches) == len(words)
         for port, n in enumerate(words):
             if n:
-                addresses = matches[port] if own_parts else n
-                stored = buffer.take(addresses, port if own_parts else 0)
+                # One part of the buffer for all ports holds words of one address only.
+                addresses = matches[port] if len(matches) > 1 or len(words) == 1 else n
+                stored = buffer.take(addresses, port % len(matches))
                 lasts, after = n * c.period_fs, now + c.period_fs
                 components["encoders"].work(op, now, lasts, addresses * c.encode_aj)
                 components["csb"].work(op, after, lasts, stored * c.csb_aj)
@@ -199,7 +199,7 @@ class WordDrains:
     def _move(self, bank: int, drain: _Words, size: int) -> None:
         """Move one word through a port during the cycle that begins now."""
         c, now, components = self._machine.costs, int(self._env.now), self._components
-        stored = drain.buffer.take(size, bank if self._machine.readout == "burst" else 0)
+        stored = drain.buffer.take(size, bank % self._machine.n_parts)
         components["csb"].work(drain.op, now, c.period_fs, stored * c.csb_aj)
         components["htree_up"].work(drain.op, now, c.period_fs, size * c.address_up_aj)
         drain.left -= 1

@@ -46,13 +46,18 @@ class CpuSumtree:
     _costs_fs: Mapping[OpKind, tuple[int, int]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        checks.whole("n_rows", self.n_rows, 1)
+        checks.store_whole(self, "n_rows")
         object.__setattr__(self, "_costs_fs", _cpu_costs(technology(self.technology), int(self.n_rows)))
 
     @property
     def name(self) -> str:
         """Registered name."""
         return "sumtree-cpu"
+
+    @property
+    def clock_fs(self) -> int:
+        """One femtosecond: the model has no clock."""
+        return 1
 
     @property
     def components(self) -> tuple[ComponentSpec, ...]:
@@ -126,7 +131,10 @@ class CpuProcesses:
         kind = OpKind(int(row["kind"]))
         split = dict(zip(self._machine.phases, self._machine.split_fs(kind, int(row["count"])), strict=True))
         with self._turn.request() as grant:
+            asked = int(self._env.now)
             yield grant
+            if self._env.now > asked:
+                self._core.wait(op, asked, int(self._env.now) - asked, "core")
             duration = sum(split.values())
             self._core.work(op, int(self._env.now), duration)
             yield self._env.timeout(duration)

@@ -58,10 +58,10 @@ class GpuSumtree:
     _costs: GpuCosts = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        checks.whole("n_rows", self.n_rows, 1)
+        checks.store_whole(self, "n_rows")
         checks.one_of("gpu", self.gpu, GPUS)
         checks.one_of("quality", self.quality, QUALITIES)
-        checks.positive("t_op_us", self.t_op_us)
+        checks.store_positive(self, "t_op_us", maximum=1e6)
         costs = gpu_costs(technology(self.technology), self.gpu, self.n_rows, self.t_op_us)
         object.__setattr__(self, "_costs", costs)
 
@@ -69,6 +69,11 @@ class GpuSumtree:
     def name(self) -> str:
         """Registered name."""
         return "sumtree-gpu"
+
+    @property
+    def clock_fs(self) -> int:
+        """One femtosecond: the model has no clock."""
+        return 1
 
     @property
     def components(self) -> tuple[ComponentSpec, ...]:
@@ -117,7 +122,7 @@ class GpuSumtree:
 
     def n_launches(self, kind: OpKind, count: int) -> int:
         """Return n_op of one op of `count` draws or rows."""
-        depth = self._costs.depth
+        depth = max(1, self._costs.depth)
         if self.quality == "fused":
             return 1
         if self.quality == "torchrl":
@@ -167,7 +172,10 @@ class GpuProcesses:
         kind = OpKind(int(row["kind"]))
         split = dict(zip(self._machine.phases, self._machine.split_fs(kind, int(row["count"])), strict=True))
         with self._stream.request() as grant:
+            asked = int(self._env.now)
             yield grant
+            if self._env.now > asked:
+                self._components["launches"].wait(op, asked, int(self._env.now) - asked, "stream")
             for name, duration in split.items():
                 self._components[name].work(op, int(self._env.now), duration)
                 yield self._env.timeout(duration)

@@ -116,16 +116,16 @@ class RejectionMachine:
     _areas: dict[str, float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("n_rows", "n_lanes", "bits", "n_ranges", "max_tries"):
-            checks.whole(name, getattr(self, name), 1)
-        checks.whole("seed", self.seed, 0)
+        checks.store_whole(self, "n_rows", "n_lanes", "n_ranges", "max_tries")
+        checks.store_whole(self, "bits", maximum=64)
+        checks.store_whole(self, "seed", minimum=0, maximum=2**63)
         for name, most, reason in (
             ("n_lanes", self.n_rows, "no bank may be empty"),
             ("n_ranges", 64, "the matches of a try are counted at once"),
         ):
             if getattr(self, name) > most:
                 raise ValueError(f"{name} must be at most {most}, got {getattr(self, name)!r}; {reason}")
-        checks.positive("clock_ghz", self.clock_ghz)
+        checks.store_positive(self, "clock_ghz", checks.SLOWEST_GHZ)
         tech = technology(self.technology)
         fastest = fastest_clock_ghz(tech)
         if self.clock_ghz > fastest:
@@ -133,7 +133,7 @@ class RejectionMachine:
                 f"clock_ghz must be at most {fastest:g}, got {self.clock_ghz!r}; "
                 f"the slowest single-cycle block takes {1 / fastest:g} ns"
             )
-        costs = rejection_costs(tech, self.n_rows, self.n_lanes, self.bits, float(self.clock_ghz))
+        costs = rejection_costs(tech, self.n_rows, self.n_lanes, self.bits, self.clock_ghz)
         areas = rejection_areas_um2(tech, self.n_rows, self.n_lanes, self.bits, self.n_ranges)
         object.__setattr__(self, "costs", costs)
         object.__setattr__(self, "_areas", areas)
@@ -142,6 +142,11 @@ class RejectionMachine:
     def name(self) -> str:
         """Registered name."""
         return "rejection-onchip"
+
+    @property
+    def clock_fs(self) -> int:
+        """One clock cycle."""
+        return self.costs.period_fs
 
     @property
     def phases(self) -> tuple[str, ...]:

@@ -79,13 +79,13 @@ class TreeMachine:
     _areas: dict[str, float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("n_rows", "fan_out", "bits"):
-            checks.whole(name, getattr(self, name), 1)
+        checks.store_whole(self, "n_rows", "fan_out")
+        checks.store_whole(self, "bits", maximum=64)
         if self.fan_out not in FAN_OUTS:
             raise ValueError(f"fan_out must be one of {', '.join(map(str, FAN_OUTS))}, got {self.fan_out!r}")
         checks.flag("pipelined", self.pipelined)
         checks.flag("forwarding", self.forwarding)
-        checks.positive("clock_ghz", self.clock_ghz)
+        checks.store_positive(self, "clock_ghz", checks.SLOWEST_GHZ)
         tech = technology(self.technology)
         fastest = fastest_clock_ghz(tech)
         if self.clock_ghz > fastest:
@@ -93,7 +93,7 @@ class TreeMachine:
                 f"clock_ghz must be at most {fastest:g}, got {self.clock_ghz!r}; "
                 f"the slowest single-cycle block takes {1 / fastest:g} ns"
             )
-        costs = tree_costs(tech, self.n_rows, self.fan_out, self.bits, float(self.clock_ghz))
+        costs = tree_costs(tech, self.n_rows, self.fan_out, self.bits, self.clock_ghz)
         areas = tree_areas_um2(tech, costs, self.fan_out, two_ports=self.forwarding)
         object.__setattr__(self, "costs", costs)
         object.__setattr__(self, "_areas", areas)
@@ -102,6 +102,11 @@ class TreeMachine:
     def name(self) -> str:
         """Registered name."""
         return "sumtree-onchip"
+
+    @property
+    def clock_fs(self) -> int:
+        """One clock cycle."""
+        return self.costs.period_fs
 
     @property
     def phases(self) -> tuple[str, ...]:

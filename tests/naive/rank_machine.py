@@ -15,7 +15,7 @@ def n_words(lo, hi):
 
 
 def bisection(key, radius, bits):
-    """Return the words of every step of a bisection for `radius`, and of the range it finds."""
+    """Return the words of every step of a bisection for `radius`, and of the range it finds, its ends apart."""
     top = 2**bits - 1
 
     def words(r):
@@ -29,7 +29,8 @@ def bisection(key, radius, bits):
             low = middle + 1
         else:
             high = middle
-    return steps, words(high)
+    ends = {code for code in (key - high, key + high) if 0 <= code <= top}
+    return steps, (words(high - 1) if high else 0) + len(ends)
 
 
 def led_attempt(leads, matches, csb, *, start, way):
