@@ -65,7 +65,7 @@ class Poisson:
         times = np.floor(np.cumsum(gaps) + 0.5)
         if n and times[-1] >= 2**62:
             raise ValueError(
-                f"rate_hz must be higher for {n} ops, got {self.rate_hz!r}: they arrive over more than 1.3 h"
+                f"rate_hz must be higher for {n} ops, got {self.rate_hz!r}: they arrive over more than an hour"
             )
         return times.astype(np.int64)
 

@@ -195,7 +195,7 @@ def amper_costs(tech: Technology, geometry: Geometry, clock_ghz: float, best_mat
 
     search, multiply = cycles_of(array.search_ns, period), cycles("query_generator")
     levels = tree_levels(geometry.n_blocks, 16)
-    part_bits = -(-geometry.csb_entries // geometry.n_parts) * geometry.address_bits
+    part_bits = -(-geometry.csb_entries // min(geometry.n_parts, geometry.n_arrays)) * geometry.address_bits
     return AmperCosts(
         period_fs=period,
         urng=cycles("urng"),
@@ -233,7 +233,7 @@ def _energies(tech: Technology, geometry: Geometry, best_match_factor: float) ->
     tally_pj = n_blocks * tech.number("population_count.energy_pj") + nodes * tech.number("adder_tree_node.energy_pj")
     up_bits, up_mm, draw_mm = _upward(geometry, tree)
     per_word = BURST_WIDTH if geometry.readout == "burst" else 1
-    part_bytes = -(-geometry.csb_entries // geometry.n_parts) * address / 8
+    part_bytes = -(-geometry.csb_entries // min(geometry.n_parts, geometry.n_arrays)) * address / 8
     return {
         "urng_aj": aj(tech.number("urng.energy_pj")),
         "query_aj": aj(tech.number("query_generator.energy_pj")),

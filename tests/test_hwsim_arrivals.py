@@ -268,3 +268,97 @@ def test_percentiles_leave_out_what_filled_the_buffer():
         inserts.percentiles_ns("sample")
     assert len(inserts.percentiles_ns("insert")) == 3
     assert inserts.throughput_hz == pytest.approx(1e9 / inserts.makespan_ns)
+
+
+def ends(trace, report):
+    """Return when each op of the trace ended, int64[ops]."""
+    kinds, result = trace.ops["kind"], report.arrived_fs.copy()
+    for kind, name in ((OpKind.SAMPLE, "sample"), (OpKind.UPDATE, "update"), (OpKind.INSERT, "insert")):
+        result[kinds == kind] += report.latency_fs[name]
+    return result
+
+
+OVERLAPPING = (hwsim.Closed(3), hwsim.Closed(8), hwsim.Poisson(1e9, n_actors=4))
+
+
+@pytest.mark.parametrize("arrivals", OVERLAPPING, ids=repr)
+@pytest.mark.parametrize("fidelity", ["burst", "array"])
+def test_a_row_written_later_is_stored_later(fidelity, arrivals):
+    trace = hwsim.synthetic_trace(600, 8, 0.1, 1, seed=0)
+    for _ in range(20):
+        trace.record_insert(np.arange(10), np.arange(10) + 1)  # all in one bank
+        trace.record_insert(np.array([9]), np.array([77]))
+    for readout in ("csb", "rank_select"):
+        machine = hwsim.machine("amper-fr", n_rows=600, readout=readout)
+        report = hwsim.simulate(trace, machine, fidelity=fidelity, arrivals=arrivals)
+        ended = ends(trace, report)[-40:]
+        assert (np.diff(ended) > 0).all()
+
+
+@pytest.mark.parametrize("arrivals", OVERLAPPING, ids=repr)
+def test_a_rescale_is_done_before_the_op_that_caused_it(arrivals):
+    trace = hwsim.synthetic_trace(600, 8, 0.1, 2, seed=0)
+    for _ in range(5):
+        trace.record_update(np.arange(600), np.arange(600) + 1, actor=-1)
+        trace.record_insert(np.array([3]), np.array([9]))
+    report = hwsim.simulate(trace, make("csb", 600), arrivals=arrivals)
+    ended = ends(trace, report)[-10:]
+    assert (ended[1::2] > ended[::2]).all()
+    np.testing.assert_array_equal(report.arrived_fs[-10::2], report.arrived_fs[-9::2])
+
+
+def test_an_update_arrives_when_the_rows_of_its_sampling_have_been_fetched():
+    trace, machine = mixed("csb", n_ops=20), make("csb", 600)
+    report = hwsim.simulate(trace, machine, arrivals=hwsim.Poisson(1e9, n_actors=3))
+    kinds = trace.ops["kind"]
+    fetched = ends(trace, report)[kinds == OpKind.SAMPLE] + report.latency_fs["fetch"]
+    np.testing.assert_array_equal(report.arrived_fs[kinds == OpKind.UPDATE], fetched)
+
+
+def test_thinking_after_the_last_op_is_no_part_of_the_makespan():
+    trace, machine = mixed("csb"), make("csb", 600)
+    report = hwsim.simulate(trace, machine, arrivals=hwsim.Closed(1, think_ns=1e6))
+    assert report.makespan_fs == ends(trace, report).max()
+
+
+@pytest.mark.parametrize(
+    ("name", "component", "cause"),
+    [
+        ("csb", "query_generator", "sampling"),
+        ("csb", "write_bus", "write"),
+        ("rank_select", "row_memory", "fetch"),
+        ("gpu", "launches", "stream"),
+        ("cpu", "core", "core"),
+        ("tree", "draw_unit", "write"),
+        ("rejection", "query_generator", "sample"),
+    ],
+)
+def test_who_waits_and_for_what_is_entered(monkeypatch, name, component, cause):
+    trace = hwsim.synthetic_trace(600, 64, 0.3, 10, seed=2, n_inserts=2)
+    entered = []
+    monkeypatch.setattr(
+        Component, "wait", lambda self, op, start, lasts, why: entered.append((self.spec.name, why, lasts))
+    )
+    hwsim.simulate(trace, make(name, 600), arrivals=hwsim.Closed(24))
+    assert any(lasts > 0 for found, why, lasts in entered if (found, why) == (component, cause))
+
+
+def test_more_clients_or_actors_than_ops_cost_nothing():
+    trace, machine = mixed("csb"), make("csb", 600)
+    few, many = (hwsim.simulate(trace, machine, arrivals=hwsim.Closed(n)) for n in (len(trace), 10**9))
+    np.testing.assert_array_equal(few.arrived_fs, many.arrived_fs)
+    hwsim.simulate(trace, machine, arrivals=hwsim.Poisson(1e7, n_actors=10**9))
+
+
+def test_arrivals_slower_than_the_clock_can_count_are_refused():
+    trace, machine = mixed("csb"), make("csb", 600)
+    with pytest.raises(ValueError, match=r"rate_hz must be higher for 40 ops, got 0\.001"):
+        hwsim.simulate(trace, machine, arrivals=hwsim.Poisson(1e-3))
+
+
+def test_the_clock_takes_ops_in_at_its_edges():
+    trace, machine = mixed("csb"), make("csb", 600)
+    report = hwsim.simulate(trace, machine, arrivals=hwsim.Poisson(3e6, n_actors=2))
+    late = ends(trace, report)[1:]
+    assert (late % machine.costs.period_fs == 0).all()
+    assert (report.arrived_fs[1:] % machine.costs.period_fs != 0).any()

@@ -220,7 +220,12 @@ class AmperMachine:
     @property
     def part_capacity(self) -> int:
         """Addresses one part of the buffer holds."""
-        return -(-self.csb_capacity // self.n_parts)
+        return -(-self.csb_capacity // self._n_used_parts)
+
+    @property
+    def _n_used_parts(self) -> int:
+        """Parts of the buffer that banks with arrays bring matches to."""
+        return min(self.n_parts, -(-self.n_rows // self.rows_per_array))
 
     @property
     def n_ports(self) -> int:
@@ -334,7 +339,7 @@ class AmperMachine:
         if self.readout != "rank_select" and self.overflow == "error" and not self._surely_fits(trace):
             largest, _ = self._candidates(trace)
             if largest.max(initial=0) > self.part_capacity:
-                size = int(largest.max()) * self.n_parts
+                size = int(largest.max()) * self._n_used_parts
                 raise ValueError(
                     f"csb_entries must be at least {size} for this trace, got {self.csb_capacity!r}; "
                     f"or pass overflow='drop'"
