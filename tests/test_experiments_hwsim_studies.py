@@ -1,0 +1,162 @@
+"""The studies of machines: they run, resume and draw, and their answers follow the rows."""
+
+import json
+
+import numpy as np
+import pytest
+
+import hwsim
+from experiments import cli, readouts, study
+from experiments.plots.base import save_png
+from experiments.studies import amper_readout
+
+CAMASIM, EVACAM = "camasim-fefet45", "evacam-fefet45"
+
+
+def run(capsys, *arguments):
+    code = cli.main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    return captured.out
+
+
+@pytest.mark.parametrize("name", ["amper-readout"])
+def test_a_study_runs_draws_and_resumes(name, capsys, tmp_path):
+    store, picture = tmp_path / "rows.sqlite", tmp_path / "figure.png"
+    arguments = ("run", name, "--setting", "tiny", "--store", store, "--workers", 1)
+    document = json.loads(run(capsys, *arguments, "--figure", picture, "--json"))
+    assert picture.stat().st_size > 10_000
+    again = run(capsys, *arguments)
+    n = len(document["rows"])
+    assert f"{n} of {n} rows were in" in again
+    assert document["question"] in again
+    assert " ".join(document["answer"].split()[:8]) in " ".join(again.split())
+
+
+# -- amper-readout ---------------------------------------------------------------------------------------
+def readout_row(n, csp, n_ops=6, technologies=(CAMASIM,)):
+    parameters = {"n": n, "csp_fraction": csp, "technology": list(technologies), "batch": 64, "n_ops": n_ops}
+    return amper_readout.run(parameters, 0)
+
+
+@pytest.fixture(scope="module")
+def reference_rows():
+    return [readout_row(n, 0.15) for n in (5_000, 20_000, 1_000_000)]
+
+
+def test_rank_select_is_as_far_below_one_port_and_as_flat_as_required(reference_rows):
+    costs = {cell[0]: each for cell, each in readouts.costs_by_cell(reference_rows).items()}
+
+    def sample(n, label):
+        return costs[n][label, CAMASIM]["sample_fs"]
+
+    for rank in ("rank_select, 8", "rank_select, 64"):
+        assert sample(20_000, "csb, 1 port") >= 10 * sample(20_000, rank)
+        assert sample(1_000_000, "csb, 1 port") >= 300 * sample(1_000_000, rank)
+        assert sample(1_000_000, rank) <= 1.15 * sample(5_000, rank)
+    text = amper_readout.answer(reference_rows).text
+    assert "at n = 20,000, at least 10x: met" in text
+    assert "at n = 1,000,000, at least 300x: met" in text
+    assert "at most 1.15x: met" in text
+    assert "MISSED" not in text
+
+
+def test_what_is_missed_is_said(reference_rows):
+    rows = json.loads(json.dumps(reference_rows))
+    for row in rows:
+        for machine in row["machines"]:
+            if machine["label"] == "rank_select, 64":
+                machine["sample_fs"] *= 2 if row["n"] == 20_000 else 1
+    assert "at least 10x: MISSED" in amper_readout.answer(rows).text
+
+
+def test_a_row_holds_what_a_simulation_says_without_the_fetch():
+    row = readout_row(2_000, 0.05, technologies=(CAMASIM, EVACAM))
+    costs = readouts.costs_by_cell([row])[2_000, 0.05]
+    labels = {*readouts.READOUTS, *readouts.NEIGHBOURS}
+    assert {key for key in costs if key[1]} == {(label, name) for label in labels for name in (CAMASIM, EVACAM)}
+    assert {label for label, technology in costs if technology is None} == set(readouts.RIVALS)
+    trace = hwsim.synthetic_trace(2_000, 64, 0.05, n_ops=6, seed=0)
+    found = costs["burst, 64", EVACAM]
+    machine = hwsim.machine(
+        "amper-fr", n_rows=2_000, technology=EVACAM, readout="burst", n_banks=64, csb_entries=found["csb_entries"]
+    )
+    report = hwsim.simulate(trace, machine)
+    sample, update = (report.latency_fs[kind] for kind in ("sample", "update"))
+    assert (found["fidelity"], found["source"]) == ("closed", "modelled")
+    assert (found["sample_fs"], found["update_fs"]) == (np.median(sample), np.median(update))
+    assert found["step_fs"] == np.median(sample + update)
+    energy = report.energy_by_kind_aj
+    assert found["step_aj"] == pytest.approx((energy["sample"] + energy["update"]) / 6)
+    assert found["row_um2"] == pytest.approx(report.area_um2 / 2_000)
+    assert found["write_fs"] == machine.costs.write * machine.costs.period_fs
+    assert costs["CPU tree", None]["source"] == "measured"
+    assert costs["CPU tree", None]["step_aj"] is None
+    assert costs["GPU tree, A100 fused", None]["row_um2"] is None
+
+
+def test_where_the_formula_does_not_hold_events_decide_and_the_row_says_so():
+    row = readout_row(1_000, 0.15)  # 16 arrays for 64 ranks: two meet
+    fidelity = {machine["label"]: machine["fidelity"] for machine in row["machines"]}
+    assert {fidelity["rank_select, 8"], fidelity["rank_select, 64"]} == {"burst"}
+    assert {fidelity[label] for label in fidelity if not label.startswith("rank_select")} == {"closed"}
+    assert "in an array, by events" in amper_readout.answer([row]).text
+
+
+@pytest.mark.parametrize("n_banks", [8, 64])
+def test_the_fullest_bank_is_counted_as_the_machine_counts_it(n_banks):
+    trace = hwsim.synthetic_trace(1_000, 64, 0.5, n_ops=5, seed=1)
+    entries = n_banks * readouts.most_in_a_bank(trace, 64, n_banks)
+    make = {"name": "amper-fr", "n_rows": 1_000, "readout": "burst", "n_banks": n_banks}
+    hwsim.machine(**make, csb_entries=entries).check(trace)
+    with pytest.raises(ValueError, match=f"csb_entries must be at least {entries} for this trace"):
+        hwsim.machine(**make, csb_entries=entries - n_banks).check(trace)
+
+
+def test_the_neighbours_are_not_found_one_by_one_in_a_million_rows():
+    labels = {contender.label for contender in readouts.contenders(1_000_000, [CAMASIM])}
+    assert not labels & set(readouts.NEIGHBOURS)
+    assert set(readouts.NEIGHBOURS) < {contender.label for contender in readouts.contenders(100_000, [CAMASIM])}
+
+
+def changed(row, label, **values):
+    copy = json.loads(json.dumps(row))
+    for machine in copy["machines"]:
+        if machine["label"] == label:
+            machine.update(values)
+    return copy
+
+
+def test_the_answer_names_the_axes_and_buffers_that_a_tree_wins(reference_rows):
+    rows = reference_rows[:2]
+    assert "beats every AMPER machine in sampling, step, energy and area in 2 of 2" in amper_readout.answer(rows).text
+    rows = [changed(row, "rank_select, 8", sample_fs=10.0 if row["n"] == 5_000 else 1e9) for row in rows]
+    text = amper_readout.answer(rows).text
+    assert "in sampling, step, energy and area in 1 of 2 buffers" in text
+    assert f"in {CAMASIM} in sampling at n = 20,000 (AMPER / tree" in text
+    assert "in a step everywhere" in text
+    rows = [changed(row, "rank_select, 64", step_aj=1.0, row_um2=0.1) for row in rows]
+    assert "in energy nowhere" in amper_readout.answer(rows).text
+    assert "in area nowhere" in amper_readout.answer(rows).text
+
+
+def test_the_answer_says_up_to_where_a_readout_keeps_up_with_rank_select(reference_rows):
+    rank = readouts.costs_by_cell(reference_rows)[5_000, 0.15]["rank_select, 64", CAMASIM]["sample_fs"]
+    text = amper_readout.answer([changed(row, "csb, 8 x 8", sample_fs=1.15 * rank) for row in reference_rows]).text
+    assert "over csb, 1 port nowhere;" in text
+    assert "over csb, 8 x 8 up to n = 1,000,000 at every CSP;" in text
+
+
+def test_a_technology_or_csp_that_cannot_be_is_refused_before_anything_runs():
+    found = study.get("amper-readout")
+    with pytest.raises(ValueError, match="got 'camasim'"):
+        found.cells(found.parameters("tiny", {"technology": ["camasim"]}))
+    with pytest.raises(ValueError, match=r"csp_fraction must be at most 1, got 1\.5"):
+        found.cells(found.parameters("tiny", {"csp_fraction": [0.1, 1.5]}))
+
+
+def test_the_figure_of_readouts_draws_what_rows_there_are(reference_rows, tmp_path):
+    for i, rows in enumerate((reference_rows, [readout_row(1_000, 0.1, technologies=(EVACAM, CAMASIM))])):
+        path = tmp_path / f"{i}.png"
+        save_png(amper_readout.figure(rows), str(path))
+        assert path.stat().st_size > 10_000
