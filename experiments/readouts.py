@@ -88,7 +88,7 @@ def cost(contender: Contender, trace: Trace) -> Row:
     sampled rows, alike for all machines, is in neither.
     """
     n = trace.header.n_rows
-    machine = _made(contender.spec, trace)
+    machine = made(contender.spec, trace)
     try:
         report = hwsim.simulate(trace, machine, fidelity="closed")
     except hwsim.NotApplicableError:
@@ -129,7 +129,7 @@ def _writing(machine: Any, trace: Trace) -> Row:
     }
 
 
-def _made(spec: MachineSpec, trace: Trace) -> Any:
+def made(spec: MachineSpec, trace: Trace) -> Any:
     """Return the machine; its candidate-set buffer holds n addresses, or what the trace needs where that is more."""
     n = trace.header.n_rows
     machine = spec.make(n)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import hwsim
-from experiments import cli, readouts, study
+from amper.trace import OpKind
+from experiments import cli, concurrency, readouts, study
 from experiments.plots.base import save_png
-from experiments.studies import amper_readout
+from experiments.studies import amper_readout, concurrent_actors
 
 CAMASIM, EVACAM = "camasim-fefet45", "evacam-fefet45"
 
@@ -20,7 +21,7 @@ def run(capsys, *arguments):
     return captured.out
 
 
-@pytest.mark.parametrize("name", ["amper-readout"])
+@pytest.mark.parametrize("name", ["amper-readout", "concurrent-actors"])
 def test_a_study_runs_draws_and_resumes(name, capsys, tmp_path):
     store, picture = tmp_path / "rows.sqlite", tmp_path / "figure.png"
     arguments = ("run", name, "--setting", "tiny", "--store", store, "--workers", 1)
@@ -159,4 +160,123 @@ def test_the_figure_of_readouts_draws_what_rows_there_are(reference_rows, tmp_pa
     for i, rows in enumerate((reference_rows, [readout_row(1_000, 0.1, technologies=(EVACAM, CAMASIM))])):
         path = tmp_path / f"{i}.png"
         save_png(amper_readout.figure(rows), str(path))
+        assert path.stat().st_size > 10_000
+
+
+# -- concurrent-actors -----------------------------------------------------------------------------------
+def actors_row(machine, n_ops=30, **changes):
+    settings = concurrent_actors.STUDY.settings["tiny"]
+    parameters = {key: settings[key] for key in ("technology", "n", "batch", "n_clients", "load")}
+    parameters |= {"machine": machine, "csp_fraction": 0.15, "n_inserts": 8, "n_ops": n_ops, **changes}
+    return concurrent_actors.run(parameters, 0)
+
+
+@pytest.fixture(scope="module")
+def actors_rows():
+    return [actors_row(machine) for machine in concurrent_actors.STUDY.settings["tiny"]["machine"]]
+
+
+def test_the_rows_hold_what_the_simulations_say_without_the_filling_insert(actors_rows):
+    row = next(row for row in actors_rows if row["machine"] == "rank_select, 8")
+    trace = hwsim.synthetic_trace(1_000, 64, 0.15, n_ops=30, seed=0, n_inserts=8)
+    machine = hwsim.machine("amper-fr", n_rows=1_000, readout="rank_select")
+    report = hwsim.simulate(trace, machine, arrivals=hwsim.Closed(16))
+    assert row["closed"][-1]["throughput_hz"] == report.throughput_hz
+    assert row["saturation_hz"] == max(loop["throughput_hz"] for loop in row["closed"])
+    half = concurrent_actors.at_load(row, 0.5)
+    assert half["offered_hz"] == 0.5 * row["saturation_hz"]
+    report = hwsim.simulate(trace, machine, arrivals=hwsim.Poisson(half["offered_hz"], n_actors=8, seed=0))
+    inserts = report.latency_fs["insert"]
+    assert len(inserts) == 1 + 30 * 8
+    assert half["latency_fs"]["insert"] == pytest.approx(np.percentile(inserts[1:], [50, 90, 99]))
+    assert half["latency_fs"]["sample"] == pytest.approx(np.percentile(report.latency_fs["sample"], [50, 90, 99]))
+    assert max(half["latency_fs"]["insert"]) < inserts[0]
+
+
+def test_shares_of_time_are_of_the_time_after_the_filling(actors_rows):
+    for row in actors_rows:
+        for run in (*row["closed"], *row["loads"], row["actors_alone"]):
+            for part in run["usage"].values():
+                assert 0 <= part["unit_busy"] <= part["busy"]
+                assert all(share > 0 for share in part["stalls"].values())
+                assert part["busy"] + sum(part["stalls"].values()) <= 1 + 1e-9
+    gpu = next(row for row in actors_rows if row["machine"].startswith("GPU"))
+    usage = concurrent_actors.saturated(gpu)["usage"]
+    assert usage["launches"]["busy"] + usage["memory"]["busy"] == pytest.approx(1, abs=0.01)
+    one = next(row for row in actors_rows if row["machine"] == "csb, 1 port")
+    report = hwsim.simulate(
+        hwsim.synthetic_trace(1_000, 64, 0.15, n_ops=30, seed=0, n_inserts=8), hwsim.machine("amper-fr", n_rows=1_000)
+    )
+    written = report.latency_fs["insert"][0]  # serial: filling is the first op
+    alone = one["closed"][0]
+    assert alone["n_clients"] == 1
+    busy = report.breakdown["csb"]["busy_fs"] / (report.makespan_fs - written)
+    assert alone["usage"]["csb"]["busy"] == pytest.approx(busy)
+
+
+def test_a_sampling_begins_when_it_has_arrived_and_its_learner_is_free(actors_rows):
+    for row in actors_rows:
+        alone = row["learner_alone"]["sample_fs"]
+        light, full = row["loads"][0], row["loads"][-1]
+        assert light["begun_fs"][0] == pytest.approx(alone[0], rel=0.05)
+        for run in row["loads"]:
+            assert alone[0] * 0.99 <= run["begun_fs"][0] <= run["latency_fs"]["sample"][0]
+        assert full["begun_fs"][0] < 0.5 * full["latency_fs"]["sample"][0]  # most of it waits for its own learner
+    machine = hwsim.machine("sumtree-gpu", n_rows=100)
+    trace = hwsim.synthetic_trace(100, 8, 0.5, n_ops=20, seed=0)
+    report = hwsim.simulate(trace, machine, arrivals=hwsim.Poisson(1e9))
+    begun = concurrency._from_begin(trace, report)
+    # Without actors a sampling takes what it takes, whatever queues behind it.
+    assert set(begun.tolist()) == {sum(machine.split_fs(OpKind.SAMPLE, 8))}
+
+
+def test_inserts_in_slot_order_are_written_by_one_bank(actors_rows):
+    for row in actors_rows:
+        usage = row["actors_alone"]["usage"]
+        if "write_ports" in usage:
+            together = (
+                usage["write_ports"]["unit_busy"] * usage["write_ports"]["n_units"] / usage["write_ports"]["busy"]
+            )
+            assert 1 <= together < 1.3
+            # 20 ns a row in one bank; one more bank from array to array.
+            assert 50e6 < row["actors_alone"]["insert_hz"] < 65e6
+    text = concurrent_actors.answer(actors_rows).text
+    assert "so into one bank: without a learner 56" in text
+
+
+def test_waiting_grows_with_the_load(actors_rows):
+    for row in actors_rows:
+        light, full = row["loads"][0], concurrent_actors.at_load(row, 1.0)
+        assert full["latency_fs"]["sample"][-1] > 2 * light["latency_fs"]["sample"][-1]
+        assert full["latency_fs"]["insert"][-1] > light["latency_fs"]["insert"][-1]
+        assert light["throughput_hz"] == pytest.approx(light["offered_hz"], rel=0.3)
+        assert concurrent_actors.step_hz(row) <= row["learner_alone"]["step_hz"]
+
+
+def test_the_answer_of_actors_follows_the_rows(actors_rows):
+    rows = json.loads(json.dumps(actors_rows))
+    row = next(row for row in rows if row["machine"] == "csb, 1 port")
+    row["saturation_hz"] = 10e6
+    row["closed"] = [{"throughput_hz": 10e6, "usage": {"csb": {"busy": 0.97, "stalls": {}}}}]
+    found = concurrent_actors.answer(rows)
+    words = "csb, 1 port at 10 M/s (CSP 15%, 8 inserts), held up by the ports into the candidate-set buffer busy 97%"
+    assert words in found.text
+    assert "csb, 1 port 800;" in found.text  # 8 of 10 ops insert, 10,000 a second each
+    assert len(found.rows) == len(rows)
+    doubled = concurrent_actors.answer([*rows, *({**row, "n_inserts": 8} for row in rows)])
+    assert "in every mix" in doubled.text
+
+
+def test_a_machine_that_is_not_there_is_refused_before_anything_runs():
+    found = study.get("concurrent-actors")
+    with pytest.raises(ValueError, match=r"machine must be among csb, 1 port; .*, got 'csb'"):
+        found.cells(found.parameters("tiny", {"machine": ["csb"]}))
+    with pytest.raises(ValueError, match="got 'camasim'"):
+        found.cells(found.parameters("tiny", {"technology": "camasim"}))
+
+
+def test_the_figure_of_actors_draws_what_rows_there_are(actors_rows, tmp_path):
+    for i, rows in enumerate((actors_rows, actors_rows[:1], [*actors_rows, {**actors_rows[0], "n_inserts": 32}])):
+        path = tmp_path / f"{i}.png"
+        save_png(concurrent_actors.figure(rows), str(path))
         assert path.stat().st_size > 10_000
