@@ -176,14 +176,19 @@ def _saturation(rows: Sequence[Row]) -> str:
 
 def _actors(rows: Sequence[Row]) -> str:
     """Say how many actors that is."""
-    said = [
-        f"{machine} {_range([insert_hz(row) / ACTOR_HZ for row in mine], lambda n: f'{n:,.0f}')}"
-        for machine, mine in _by_machine(rows).items()
-    ]
+
+    def count(n: float) -> str:
+        return f"{n:,.0f}"
+
+    said = []
+    for machine, mine in _by_machine(rows).items():
+        beside_one = [step_hz(row) * row["n_inserts"] / ACTOR_HZ for row in mine]
+        saturating = [insert_hz(row) / ACTOR_HZ for row in mine]
+        said.append(f"{machine} {_range(beside_one, count)} ({_range(saturating, count)})")
     ratios = " or ".join(str(n) for n in sorted({row["n_inserts"] for row in rows}))
     return (
-        f"Actors of {ACTOR_HZ:,.0f} inserts a second each (assumed) that fit a learner at full speed, {ratios} inserts "
-        f"to a step: {'; '.join(said)}."
+        f"Actors of {ACTOR_HZ:,.0f} inserts a second each (assumed), {ratios} inserts to a step, beside one learner at "
+        f"full speed (in brackets: beside as many as saturate the machine): {'; '.join(said)}."
     )
 
 
