@@ -78,12 +78,16 @@ def step_hz(row: Row) -> float:
 def bottleneck(usage: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the part that is busy most of the time; where none is, the one that is busy or waited for.
 
+    Where that leaves time too, no single part is to blame: ops, or samplings, are at work one at a time.
+
     Examples
     --------
     >>> bottleneck({"csb": {"busy": 0.95, "stalls": {}}, "arrays": {"busy": 0.1, "stalls": {"readout": 0.88}}})
     'the ports into the candidate-set buffer busy 95%'
-    >>> bottleneck({"csb": {"busy": 0.5, "stalls": {}}, "arrays": {"busy": 0.1, "stalls": {"write": 0.6}}})
-    'arrays busy 10%, waiting for writes 60%'
+    >>> bottleneck({"csb": {"busy": 0.5, "stalls": {}}, "arrays": {"busy": 0.1, "stalls": {"write": 0.8}}})
+    'arrays busy 10%, waiting for writes 80%'
+    >>> bottleneck({"launches": {"busy": 0.7, "stalls": {}}, "memory": {"busy": 0.3, "stalls": {}}})
+    'one op at a time: kernel launches busy 70%'
     """
     name = max(usage, key=lambda each: usage[each]["busy"])
     if usage[name]["busy"] >= BUSY:
@@ -91,7 +95,10 @@ def bottleneck(usage: Mapping[str, Mapping[str, Any]]) -> str:
     name = max(usage, key=lambda each: usage[each]["busy"] + sum(usage[each]["stalls"].values()))
     waits = sorted(usage[name]["stalls"].items(), key=lambda item: -item[1])
     said = [f"{_CAUSES.get(cause, f'waiting ({cause})')} {share:.0%}" for cause, share in waits if share >= 0.01]
-    return ", ".join([f"{_PARTS.get(name, name)} busy {usage[name]['busy']:.0%}", *said])
+    words = ", ".join([f"{_PARTS.get(name, name)} busy {usage[name]['busy']:.0%}", *said])
+    if usage[name]["busy"] + sum(usage[name]["stalls"].values()) >= BUSY:
+        return words
+    return f"one {'sampling' if 'arrays' in usage else 'op'} at a time: {words}"
 
 
 def format_rate(hz: float) -> str:
