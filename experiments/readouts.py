@@ -135,19 +135,8 @@ def made(spec: MachineSpec, trace: Trace) -> Any:
     machine = spec.make(n)
     if not spec.name.startswith("amper-") or machine.readout == "rank_select":
         return machine
-    entries = max(n, int(trace.samples["n_csp"].max(initial=0)))
-    if machine.readout == "burst":  # each bank has its own part, and the fullest one decides
-        entries = max(n, machine.n_banks * most_in_a_bank(trace, machine.rows_per_array, machine.n_banks))
+    entries = max(n, machine.entries_needed(trace))
     return MachineSpec(spec.name, (*spec.options, ("csb_entries", entries))).make(n)
-
-
-def most_in_a_bank(trace: Trace, rows_per_array: int, n_banks: int) -> int:
-    """Return the most matches of one sampling that lie in one bank."""
-    counts = trace.match_counts(rows_per_array, n_banks)
-    ends = np.cumsum(trace.samples["n_searches"], dtype=np.int64)
-    total = np.zeros((len(counts) + 1, n_banks), np.int64)
-    np.cumsum(counts, axis=0, out=total[1:])
-    return int((total[ends] - total[ends - trace.samples["n_searches"]]).max(initial=0))
 
 
 # -- reading rows ----------------------------------------------------------------------------------------

@@ -104,16 +104,6 @@ def test_where_the_formula_does_not_hold_events_decide_and_the_row_says_so():
     assert "in an array, by events" in amper_readout.answer([row]).text
 
 
-@pytest.mark.parametrize("n_banks", [8, 64])
-def test_the_fullest_bank_is_counted_as_the_machine_counts_it(n_banks):
-    trace = hwsim.synthetic_trace(1_000, 64, 0.5, n_ops=5, seed=1)
-    entries = n_banks * readouts.most_in_a_bank(trace, 64, n_banks)
-    make = {"name": "amper-fr", "n_rows": 1_000, "readout": "burst", "n_banks": n_banks}
-    hwsim.machine(**make, csb_entries=entries).check(trace)
-    with pytest.raises(ValueError, match=f"csb_entries must be at least {entries} for this trace"):
-        hwsim.machine(**make, csb_entries=entries - n_banks).check(trace)
-
-
 def test_the_neighbours_are_not_found_one_by_one_in_a_million_rows():
     labels = {contender.label for contender in readouts.contenders(1_000_000, [CAMASIM])}
     assert not labels & set(readouts.NEIGHBOURS)

@@ -626,3 +626,13 @@ def test_a_draw_beyond_the_trace_is_refused(slot):
     for name in ("amper-fr", "sumtree-gpu", "sumtree-onchip"):
         with pytest.raises(ValueError, match=rf"slot of a draw of a trace must be in 0 \.\. 99, got {slot} at row 1"):
             hwsim.simulate(trace, hwsim.machine(name, n_rows=100))
+
+
+@pytest.mark.parametrize("options", [{}, {"n_csb_ports": 8}, {"readout": "burst"}, {"readout": "burst", "n_banks": 64}])
+def test_a_machine_knows_how_large_a_buffer_a_trace_needs(options):
+    trace = hwsim.synthetic_trace(1_000, 64, 0.5, n_ops=5, seed=1)
+    needed = hwsim.machine("amper-fr", n_rows=1_000, **options).entries_needed(trace)
+    hwsim.machine("amper-fr", n_rows=1_000, csb_entries=needed, **options).check(trace)
+    less = needed - needed // 8
+    with pytest.raises(ValueError, match=f"csb_entries must be at least {needed} for this trace, got {less}"):
+        hwsim.machine("amper-fr", n_rows=1_000, csb_entries=less, **options).check(trace)

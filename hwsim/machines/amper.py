@@ -337,9 +337,8 @@ class AmperMachine:
         if header.bits > self.bits:
             raise ValueError(f"bits must be at least the trace's {header.bits}, got {self.bits!r}")
         if self.readout != "rank_select" and self.overflow == "error" and not self._surely_fits(trace):
-            largest, _ = self._candidates(trace)
-            if largest.max(initial=0) > self.part_capacity:
-                size = int(largest.max()) * self._n_used_parts
+            size = self.entries_needed(trace)
+            if size > self.part_capacity * self._n_used_parts:
                 raise ValueError(
                     f"csb_entries must be at least {size} for this trace, got {self.csb_capacity!r}; "
                     f"or pass overflow='drop'"
@@ -367,6 +366,10 @@ class AmperMachine:
         if self.overflow == "error" or self.readout == "rank_select":
             return 0
         return int(self._candidates(trace)[1].sum())
+
+    def entries_needed(self, trace: Trace) -> int:
+        """Return the `csb_entries` that hold every match of a trace; 0 with readout "rank_select"."""
+        return int(self._candidates(trace)[0].max(initial=0)) * self._n_used_parts
 
     def plan(self, trace: Trace) -> Plan:
         """Return what the trace asks of this machine.
