@@ -96,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--batch", type=int, help="draws of one sampling")
     sub.add_argument("--machine", nargs="+", metavar="NAME[:key=value,...]", help="machines to compare")
     sub.add_argument("--csp", type=float, dest="csp_fraction", help="candidate set, as a fraction of n (default: 0.15)")
-    sub.add_argument("--fidelity", choices=("burst", "closed"), help="event simulation, or formula")
+    sub.add_argument("--fidelity", choices=("array", "burst", "closed"), help="events, slow or fast, or formula")
     sub.add_argument("--seed", type=int)
 
     sub = command("train", _train, "train one agent")

@@ -49,6 +49,8 @@ class MachineSpec:
     @property
     def sampler(self) -> str:
         """The sampler whose searches the machine serves."""
+        if self.name == "rejection-onchip":
+            return "amper-fr"
         return self.name if self.name.startswith("amper-") else "per"
 
     def make(self, n_rows: int) -> Any:

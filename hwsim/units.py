@@ -132,5 +132,5 @@ def _format(value: float | None, steps: tuple[tuple[int, str], ...]) -> str:
     for scale, unit in steps:
         if abs(value) >= scale:
             scaled = value / scale
-            return f"{scaled:.0f} {unit}" if abs(scaled) >= 1000 else f"{scaled:.3g} {unit}"
+            return f"{scaled:.0f} {unit}" if abs(scaled) >= 999.5 else f"{scaled:.3g} {unit}"
     return f"0 {steps[-1][1]}"

@@ -94,6 +94,7 @@ def test_sums_are_exact_beyond_64_bits():
     [
         (units.format_time(0), "0 fs"),
         (units.format_time(839_000_000), "839 ns"),
+        (units.format_time(999_700_000), "1000 ns"),
         (units.format_time(9_600_000_000_000), "9.6 ms"),
         (units.format_time(None), "n/a"),
         (units.format_energy(3_105_000), "3.1 pJ"),

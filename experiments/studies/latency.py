@@ -37,6 +37,7 @@ def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
         n_ops=parameters["n_ops"],
         seed=seed,
         sampler="amper-k" if spec.name == "amper-k" else "amper-fr",
+        unique=dict(spec.options).get("unique") is True,
     )
     report = hwsim.simulate(trace, spec.make(n), fidelity=parameters["fidelity"])
     csp = float((trace.samples["n_csp"] / n).mean()) if spec.sampler != "per" else None

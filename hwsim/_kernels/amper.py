@@ -102,6 +102,14 @@ def to_ports(counts, words):
 
 
 @njit(cache=True)
+def row_sums(counts, sums):
+    """Add up each row of int[k, c] `counts` in int64[k] `sums`."""
+    for i in range(counts.shape[0]):
+        for j in range(counts.shape[1]):
+            sums[i] += counts[i, j]
+
+
+@njit(cache=True)
 def add_up(sample, attempt, columns, by_sample, n_attempts):
     """Add `columns`, int64[k] each, up by sampling in by_sample[c]; count each sampling's attempts that searched."""
     for c, column in enumerate(columns):

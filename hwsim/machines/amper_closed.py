@@ -88,9 +88,11 @@ def _samplings(machine: AmperMachine, trace: Trace, plan: Plan, op_of_sample: In
     """Return the phases of every sampling, in cycles, and what it did."""
     c, samples, n = machine.costs, trace.samples, len(trace.samples)
     batch = samples["batch_size"].astype(np.int64)
+    matches = np.zeros(len(plan.sample), np.int64)
+    kernels.row_sums(plan.matches, matches)
     columns = (
         plan.n_keys, plan.n_words, plan.n_tallies, plan.n_products, plan.n_neighbours,
-        plan.kept, plan.matches.sum(axis=1, dtype=np.int64),
+        plan.kept, matches,
     )  # fmt: skip
     sums, n_attempts = np.zeros((len(columns), n), np.int64), np.zeros(n, np.int64)
     kernels.add_up(plan.sample, plan.attempt, columns, sums, n_attempts)
@@ -100,11 +102,11 @@ def _samplings(machine: AmperMachine, trace: Trace, plan: Plan, op_of_sample: In
     query, count, search, readout = split.T
     phases = {"query": query + plan.n_empty * c.urng, "count": count, "search": search, "draw": c.draw + batch}
     looked_up = np.where(samples["fallback"], 0, batch)
-    keys, words, tallies, products, neighbours, kept, matches = sums
+    keys, words, tallies, products, neighbours, kept, found = sums
     ranks, again, selecting = (np.zeros(n, np.int64) for _ in range(3))
     tally = Tally(
         batch=batch, attempts=n_attempts, empty=plan.n_empty, keys=keys, words=words, tallies=tallies,
-        products=products, neighbours=neighbours, kept=kept, matches=matches, lost=_lost(machine, plan, n),
+        products=products, neighbours=neighbours, kept=kept, matches=found, lost=_lost(machine, plan, n),
         moving=moved[:, 0], moved=moved[:, 1], waited=moved[:, 2], reads=looked_up, ranks=ranks, again=again,
         selecting=selecting,
     )  # fmt: skip

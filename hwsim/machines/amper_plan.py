@@ -203,6 +203,8 @@ def _leaving(machine: AmperMachine, trace: Trace, n_loads: int) -> tuple[Int64 |
         # In this order: counting words counts the addresses in them too.
         return bank_counts(machine, trace, addresses_per_word=BURST_WIDTH), bank_counts(machine, trace)
     counts = bank_counts(machine, trace)
+    if machine.n_parts == machine.n_banks:  # a port a bank
+        return counts, counts
     words = np.zeros((n_loads, machine.n_csb_ports), np.int64)
     kernels.to_ports(counts, words)
     return words, words if machine.n_parts > 1 else words.sum(axis=1, keepdims=True)
