@@ -1,4 +1,4 @@
-"""Agents that learn from any replay: DQN and double DQN, the loop around them, and their evaluation.
+"""Agents that learn from any replay, the loop around them; recurrent cells and their real-time learners.
 
 The names below load on first use, so that importing the package needs neither numba nor gymnasium.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["DQN", "DqnConfig", "Evaluation", "TrainResult", "agents", "evaluate", "steps", "train"]
+__all__ = ["DQN", "DqnConfig", "Evaluation", "TrainResult", "agents", "cells", "evaluate", "steps", "train"]
 
 if TYPE_CHECKING:
-    from rl import agents
+    from rl import agents, cells
     from rl.dqn import DQN, DqnConfig
     from rl.evaluation import Evaluation, evaluate
     from rl.interaction import steps
@@ -24,6 +24,7 @@ _HOMES = {
     "Evaluation": "rl.evaluation",
     "TrainResult": "rl.training",
     "agents": "rl.agents",
+    "cells": "rl.cells",
     "evaluate": "rl.evaluation",
     "steps": "rl.interaction",
     "train": "rl.training",
@@ -34,7 +35,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'rl' has no attribute {name!r}")
     module = importlib.import_module(_HOMES[name])
-    return module if name == "agents" else getattr(module, name)
+    return module if _HOMES[name] == f"rl.{name}" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -1,11 +1,18 @@
-"""What the loop, the agents and their evaluation agree on: spaces, steps, policies, agents."""
+"""What the parts of this package agree on: spaces, steps, policies, agents; cells and learners."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
 
 from amper.protocols import Array, Float64, Int64, Replay
+
+if TYPE_CHECKING:
+    from rl.cells.base import Linearised
+    from rl.cells.jacobians import Immediate, Recurrent
+    from rl.cells.layout import Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,4 +88,130 @@ class Agent(Protocol):
 
     def policy(self, *, averaged: bool = True) -> Policy:
         """Return the present greedy policy, by the averaged weights or by the last iterate."""
+        ...
+
+
+class Cell(Protocol):
+    """A recurrent cell: functions of weights, input and state, and their derivatives; holds no state.
+
+    Shapes: B independent streams, S state components a unit, n units, P parameters.
+
+    Attributes
+    ----------
+    name : str
+        Its family.
+    n_inputs, n_units, n_hidden, n_params, n_components : int
+        Lengths of x and h, units, P, and S.
+    dtype : numpy.dtype
+        Of every array.
+    layout : rl.cells.layout.Layout
+        Where each parameter lies, what it multiplies and whom it feeds.
+    structure : str
+        Of the recurrent Jacobian: "diagonal", "columns" (a small matrix a unit), "sparse" or "dense".
+    """
+
+    name: str
+    n_inputs: int
+    n_units: int
+    dtype: np.dtype[Any]
+    layout: Layout
+
+    @property
+    def n_hidden(self) -> int: ...  # noqa: D102 - described above, as the next three
+    @property
+    def n_params(self) -> int: ...  # noqa: D102
+    @property
+    def n_components(self) -> int: ...  # noqa: D102
+    @property
+    def structure(self) -> str: ...  # noqa: D102
+
+    def views(self, theta: Array) -> dict[str, Array]:
+        """Return named views into `theta` [P]; writing in one writes there."""
+        ...
+
+    def init(self) -> Array:
+        """Return float[P], the initial weights."""
+        ...
+
+    def initial_state(self, batch: int) -> Array:
+        """Return float[batch, S, n], the state before the first step."""
+        ...
+
+    def step(self, theta: Array, x: Array, state: Array) -> tuple[Array, Array]:
+        """Return (h float[B, n_hidden], state after float[B, S, n])."""
+        ...
+
+    def linearise(self, theta: Array, x: Array, state: Array) -> Linearised:
+        """Take a step and keep what its derivatives are made of."""
+        ...
+
+    def immediate(self, at: Linearised) -> Immediate:
+        """Return I = dstate'/dtheta with the state before held fixed."""
+        ...
+
+    def recurrent(self, at: Linearised) -> Recurrent:
+        """Return D = dstate'/dstate."""
+        ...
+
+    def output_vjp(self, at: Linearised, dl_dh: Array) -> tuple[Array, Array, Array]:
+        """Return dL/dstate', and what of dL/dh float[B, n_hidden] reaches theta and x past the state.
+
+        float[B, S, n]; float[P - layout.n_state_params], summed over the streams; float[B, n_inputs].
+        """
+        ...
+
+    def input_vjp(self, at: Linearised, q: Array) -> Array:
+        """Return dL/dx float[B, n_inputs] through the state, for `q` = dL/dstate'."""
+        ...
+
+
+class Learner(Protocol):
+    """A cell's weights and state, and what is carried from step to step to know the gradient.
+
+    With `batch` = B every argument and result has a leading axis of B streams, and the gradient is the sum over
+    them; with None there is one stream and no such axis.
+    """
+
+    cell: Cell
+    batch: int | None
+    theta: Array
+
+    def step(self, x: Array) -> Array:
+        """Advance state and sensitivities by `x` float[n_inputs]; return h float[n_hidden].
+
+        Raises
+        ------
+        ValueError
+            If `x` has another shape or is not finite; names the step, and nothing has changed.
+        FloatingPointError
+            If the new state or sensitivities are not finite; names the step, and nothing has changed.
+        """
+        ...
+
+    def gradient(self, dl_dh: Array) -> Array:
+        """Return float[P], the gradient of the last step's loss as this learner estimates it; changes nothing.
+
+        Raises
+        ------
+        RuntimeError
+            Before the first step.
+        ValueError, FloatingPointError
+            If `dl_dh` or the result is not finite; names the step.
+        """
+        ...
+
+    def input_gradient(self, dl_dh: Array) -> Array:
+        """Return dL/dx of the last step, float[n_inputs]."""
+        ...
+
+    def reset(self, mask: Array | None = None) -> None:
+        """Start the streams in `mask` bool[B] (all by default) anew; weights and generators stay."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything, copied: arrays, numbers, strings and dicts of them."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on exactly where `state` was taken."""
         ...

@@ -1,0 +1,202 @@
+"""The immediate and the recurrent Jacobian of one step, each in the structure its cell allows.
+
+A state is [B, S, n]: B independent streams, S components a unit (LSTM: c and h), n units. One unit's components
+count as one entry of every pattern. Indices: b stream, s component after the step, t component before it,
+g gate, m unit after, l unit before, p parameter, e edge (m reads l).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from amper.protocols import Array, Int64
+from rl.cells.layout import Layout, segment_sum
+
+
+@dataclass(frozen=True, slots=True)
+class Immediate:
+    """I = dstate'/dtheta with the state before held fixed: a unit's own parameters only.
+
+    Parameters
+    ----------
+    layout : Layout
+    coefficients : float[B, S, G, n]
+        ds_m / da[g, m]: how a unit's state follows each of its sums.
+    sources : float[B, n_inputs + n + 1]
+        What the parameters multiply: x, h of the step before, 1.
+    """
+
+    layout: Layout
+    coefficients: Array
+    sources: Array
+
+    def columns(self) -> Array:
+        """Return the Jacobian, float[B, S, P]: parameter p's column, in the rows of the one unit it feeds."""
+        at = self.layout
+        return self.coefficients[:, :, at.gate_of, at.unit_of] * self.sources[:, None, at.source_of]
+
+    def toarray(self) -> Array:
+        """Return the whole Jacobian, float[B, S * n, P], most of it zeros."""
+        at, columns = self.layout, self.columns()
+        n_streams, n_components, n_params = columns.shape
+        out = np.zeros((n_streams, n_components, at.n_units, n_params), columns.dtype)
+        out[:, :, at.unit_of, np.arange(n_params)] = columns
+        return out.reshape(n_streams, -1, n_params)
+
+    def _by_gate(self, q: Array) -> Array:
+        return np.asarray(np.einsum("bsn,bsgn->bgn", q, self.coefficients))
+
+    def vjp(self, q: Array) -> Array:
+        """Return q^T I of every stream, float[B, P], for `q` float[B, S, n]."""
+        at = self.layout
+        return self._by_gate(q)[:, at.gate_of, at.unit_of] * self.sources[:, at.source_of]
+
+    def vjp_sum(self, q: Array) -> Array:
+        """Return q^T I summed over the streams, float[P]."""
+        delta = self._by_gate(q)
+        blocks = self.layout.state_blocks
+        return np.concatenate([p.outer(delta[:, p.block.gate], self.layout.read(p, self.sources)) for p in blocks])
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnJacobian:
+    """D of a cell whose units do not read each other: a small matrix a unit; diagonal where S = 1.
+
+    Parameters
+    ----------
+    blocks : float[B, S, S, n]
+        Entry (s, t) of a unit is ds'/dt.
+    """
+
+    blocks: Array
+
+    @property
+    def structure(self) -> str:
+        """What the nonzeros form: "diagonal" or "columns"."""
+        return "diagonal" if self.blocks.shape[1] == 1 else "columns"
+
+    def own_blocks(self) -> Array:
+        """Return every unit's own part, float[B, S, S, n]."""
+        return self.blocks
+
+    def jvp(self, v: Array) -> Array:
+        """Return D v for `v` float[B, S, n]."""
+        return np.asarray(np.einsum("bstn,btn->bsn", self.blocks, v))
+
+    def vjp(self, q: Array) -> Array:
+        """Return D^T q for `q` float[B, S, n]."""
+        return np.asarray(np.einsum("bstn,bsn->btn", self.blocks, q))
+
+    def toarray(self) -> Array:
+        """Return D as float[B, S * n, S * n]."""
+        n_streams, s, _, n = self.blocks.shape
+        out = np.zeros((n_streams, s, n, s, n), self.blocks.dtype)
+        out[:, :, np.arange(n), :, np.arange(n)] = np.moveaxis(self.blocks, 3, 0)
+        return out.reshape(n_streams, s * n, s * n)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedJacobian:
+    """D of a cell whose units read one component of each other: values on the edges, and what a unit carries.
+
+    Parameters
+    ----------
+    layout : Layout
+        Its `edges` (m, l) say which unit reads which.
+    link : float[B, S, E]
+        ds'_m / dh_l on every edge, h the component that is read; a unit's own carry of h is in it.
+    carry : float[B, S, S, n]
+        ds'_m / dt_m of the components that are not read; 0 for the one that is.
+    reads : int
+        The component that is read.
+    """
+
+    layout: Layout
+    link: Array
+    carry: Array
+    reads: int
+
+    @property
+    def structure(self) -> str:
+        """What the nonzeros form: "dense" where every unit reads every unit, else "sparse"."""
+        return "dense" if len(self.layout.edges[0]) == self.layout.n_units**2 else "sparse"
+
+    def link_matrix(self) -> Array:
+        """Return ds'_m / dh_l as float[B, S, n, n]; a view where every unit reads every unit."""
+        n = self.layout.n_units
+        if self.structure == "dense":
+            return self.link.reshape(*self.link.shape[:2], n, n)
+        out = np.zeros((*self.link.shape[:2], n, n), self.link.dtype)
+        out[(slice(None), slice(None), *self.layout.edges)] = self.link
+        return out
+
+    def own_blocks(self) -> Array:
+        """Return every unit's own part, float[B, S, S, n]."""
+        unit, read = self.layout.edges
+        own = unit == read
+        out = self.carry.copy()
+        out[:, :, self.reads, unit[own]] += self.link[:, :, own]
+        return out
+
+    def jvp(self, v: Array) -> Array:
+        """Return D v for `v` float[B, S, n]."""
+        carried = np.einsum("bstn,btn->bsn", self.carry, v)
+        unit, read = self.layout.edges
+        if self.structure == "dense":
+            return np.asarray(carried + np.einsum("bsml,bl->bsm", self.link_matrix(), v[:, self.reads]))
+        starts = _starts(unit, self.layout.n_units)
+        return np.asarray(carried + segment_sum(self.link * v[:, None, self.reads, read], starts))
+
+    def vjp(self, q: Array) -> Array:
+        """Return D^T q for `q` float[B, S, n]."""
+        out = np.einsum("bstn,bsn->btn", self.carry, q)
+        unit, read = self.layout.edges
+        if self.structure == "dense":
+            out[:, self.reads] += np.einsum("bsml,bsm->bl", self.link_matrix(), q)
+            return np.asarray(out)
+        by_column = np.argsort(read, kind="stable")
+        values = np.einsum("bse,bse->be", self.link[:, :, by_column], q[:, :, unit[by_column]])
+        out[:, self.reads] += segment_sum(values, _starts(read[by_column], self.layout.n_units))
+        return np.asarray(out)
+
+    def toarray(self) -> Array:
+        """Return D as float[B, S * n, S * n]."""
+        n_streams, s, _, n = self.carry.shape
+        out = np.zeros((n_streams, s, n, s, n), self.link.dtype)
+        out[:, :, np.arange(n), :, np.arange(n)] = np.moveaxis(self.carry, 3, 0)
+        out[:, :, :, self.reads, :] += self.link_matrix()
+        return out.reshape(n_streams, s * n, s * n)
+
+
+def _starts(rows: Int64, n: int) -> Int64:
+    return np.searchsorted(rows, np.arange(n + 1))
+
+
+Recurrent = ColumnJacobian | LinkedJacobian
+
+
+def recurrent(layout: Layout, theta: Array, coefficients: Array, carry: Array, reads: int | None) -> Recurrent:
+    """Return D from the weights and a step's element-wise derivatives.
+
+    ds'_m/dt_l = sum over gates g of (ds_m/da[g, m]) U_g[m, l] for the component t that weights read, plus
+    `carry` float[B, S, S, n] at l = m: what a unit takes over from its own state besides the sums.
+    """
+    linking = [p for p in layout.state_blocks if p.block.reads in ("state", "own")]
+    if reads is None or layout.is_columnar:
+        blocks = carry.copy()
+        for p in linking:
+            blocks[:, :, reads] += coefficients[:, :, p.block.gate] * theta[p.at]
+        return ColumnJacobian(blocks)
+    unit, read = layout.edges
+    link = np.zeros((*carry.shape[:2], len(unit)), theta.dtype)
+    for p in linking:
+        edge = np.searchsorted(unit * layout.n_units + read, p.rows * layout.n_units + p.columns)
+        link[:, :, edge] += coefficients[:, :, p.block.gate, p.rows] * theta[p.at]
+    rest = carry
+    if layout.carries:
+        link[:, :, unit == read] += carry[:, :, reads]
+        rest = carry.copy()
+        rest[:, :, reads] = 0.0
+    return LinkedJacobian(layout, link, rest, reads)

@@ -1,0 +1,69 @@
+"""Checks of what enters the public face of cells and learners."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from amper.protocols import Array
+
+
+def whole(name: str, value: Any, *, at_least: int) -> int:
+    """Return a whole number of at least `at_least`.
+
+    Examples
+    --------
+    >>> whole("n_units", np.int64(3), at_least=1)
+    3
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {value!r}")
+    return int(value)
+
+
+def number(name: str, value: Any, *, above: float = -math.inf, below: float = math.inf) -> float:
+    """Return a finite number with above < value < below."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not (math.isfinite(value) and above < value < below):
+        raise ValueError(f"{name} must lie between {above:g} and {below:g}, both left out, got {value!r}")
+    return float(value)
+
+
+def known(what: str, name: Any, names: Iterable[str]) -> str:
+    """Return `name` if it is one of `names`; else the message lists them."""
+    names = tuple(names)
+    if not isinstance(name, str) or name not in names:
+        close = difflib.get_close_matches(str(name), names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{what} must be one of {', '.join(names)}, got {name!r}{hint}")
+    return name
+
+
+def array(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return `value` as an array of real numbers of this shape and type, not necessarily finite."""
+    given = np.asarray(value)
+    if given.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, got {given.dtype}")
+    if given.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {given.shape}")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
+        return given.astype(dtype, copy=False)
+
+
+def all_finite(values: Array) -> bool:
+    """Return whether every entry is finite; one reduction where they are.
+
+    Examples
+    --------
+    >>> all_finite(np.array([1.0, 1e308, 1e308])), all_finite(np.array([1.0, np.nan]))
+    (True, False)
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.sum())) or bool(np.isfinite(values).all())
