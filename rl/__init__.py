@@ -8,10 +8,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["DQN", "DqnConfig", "Evaluation", "TrainResult", "agents", "cells", "evaluate", "steps", "train"]
+__all__ = ["DQN", "DqnConfig", "Evaluation", "TrainResult", "agents", "cells", "evaluate", "learners", "steps", "train"]
 
 if TYPE_CHECKING:
-    from rl import agents, cells
+    from rl import agents, cells, learners
     from rl.dqn import DQN, DqnConfig
     from rl.evaluation import Evaluation, evaluate
     from rl.interaction import steps
@@ -26,6 +26,7 @@ _HOMES = {
     "agents": "rl.agents",
     "cells": "rl.cells",
     "evaluate": "rl.evaluation",
+    "learners": "rl.learners",
     "steps": "rl.interaction",
     "train": "rl.training",
 }

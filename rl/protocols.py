@@ -108,6 +108,8 @@ class Cell(Protocol):
         Where each parameter lies, what it multiplies and whom it feeds.
     structure : str
         Of the recurrent Jacobian: "diagonal", "columns" (a small matrix a unit), "sparse" or "dense".
+    signature : str
+        What two cells must agree on to exchange weights and state.
     """
 
     name: str
@@ -117,13 +119,15 @@ class Cell(Protocol):
     layout: Layout
 
     @property
-    def n_hidden(self) -> int: ...  # noqa: D102 - described above, as the next three
+    def n_hidden(self) -> int: ...  # noqa: D102 - described above, as the next ones
     @property
     def n_params(self) -> int: ...  # noqa: D102
     @property
     def n_components(self) -> int: ...  # noqa: D102
     @property
     def structure(self) -> str: ...  # noqa: D102
+    @property
+    def signature(self) -> str: ...  # noqa: D102
 
     def views(self, theta: Array) -> dict[str, Array]:
         """Return named views into `theta` [P]; writing in one writes there."""
@@ -153,6 +157,14 @@ class Cell(Protocol):
         """Return D = dstate'/dstate."""
         ...
 
+    def state_jvp(self, at: Linearised, v: Array) -> Array:
+        """Return D v float[B, S, n], for `v` float[B, S, n]."""
+        ...
+
+    def state_vjp(self, at: Linearised, q: Array) -> Array:
+        """Return D^T q float[B, S, n], for `q` float[B, S, n]."""
+        ...
+
     def output_vjp(self, at: Linearised, dl_dh: Array) -> tuple[Array, Array, Array]:
         """Return dL/dstate', and what of dL/dh float[B, n_hidden] reaches theta and x past the state.
 
@@ -174,7 +186,11 @@ class Learner(Protocol):
 
     cell: Cell
     batch: int | None
-    theta: Array
+
+    @property
+    def theta(self) -> Array:
+        """The weights, float[P], live: what is written here takes effect at the next step."""
+        ...
 
     def step(self, x: Array) -> Array:
         """Advance state and sensitivities by `x` float[n_inputs]; return h float[n_hidden].

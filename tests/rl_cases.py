@@ -33,13 +33,14 @@ def error(a, b):
     return np.linalg.norm(a - b) / max(np.linalg.norm(a), np.linalg.norm(b), 1e-12)
 
 
-def random_cell(name, rng, make=None, **options):
+def random_cell(name, rng, make=None, least=1, **options):
     """Return a cell of a random shape; a mask that leaves a unit without weights is drawn again, a bit wider.
 
-    `make` takes the place of the registry, for cells with a planted mistake.
+    `make` takes the place of the registry, for cells with a planted mistake; `least` of inputs and units lets
+    every mistake matter.
     """
     make = make or functools.partial(cells.make, name)
-    n_inputs, n_units = int(rng.integers(1, 6)), int(rng.integers(1, 7))
+    n_inputs, n_units = int(rng.integers(least, 6)), int(rng.integers(least, 7))
     while True:
         try:
             return make(n_inputs=n_inputs, n_units=n_units, seed=int(rng.integers(2**31)), **options)

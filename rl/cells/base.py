@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from amper.protocols import Array
 from rl import checks
 from rl.cells import masks
 from rl.cells.jacobians import Immediate, Recurrent, recurrent
-from rl.cells.layout import Block, Layout
+from rl.cells.layout import Block, Layout, Placed
 from rl.streams import stream
 
 
@@ -46,13 +47,6 @@ class Linearised:
     coefficients: Array
     carry: Array
     sources: Array
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of the arrays, without the weights."""
-        return sum(
-            getattr(self, name).nbytes for name in ("x", "before", "state", "h", "coefficients", "carry", "sources")
-        )
 
 
 class GatedCell(abc.ABC):
@@ -183,6 +177,13 @@ class GatedCell(abc.ABC):
         x = np.zeros((1, self.n_inputs), self.dtype)
         return self.recurrent(self.linearise(self.init(), x, zeros)).structure
 
+    @property
+    def signature(self) -> str:
+        """What two cells must agree on to exchange weights and state: family, sizes, type, masks."""
+        at = self.layout
+        pattern = zlib.crc32(np.concatenate([*(p.rows for p in at.placed.values()), at.source_of]).tobytes())
+        return f"{self.name} {self.n_inputs}x{self.n_units} {self.dtype} {pattern:08x}"
+
     def views(self, theta: Array) -> dict[str, Array]:
         """Return named views into `theta` [P]; writing in one writes there.
 
@@ -229,6 +230,27 @@ class GatedCell(abc.ABC):
     def recurrent(self, at: Linearised) -> Recurrent:
         """Return D = dstate'/dstate."""
         return recurrent(self.layout, at.theta, at.coefficients, at.carry, self.reads)
+
+    def state_jvp(self, at: Linearised, v: Array) -> Array:
+        """Return D v float[B, S, n] for `v` float[B, S, n], from the weights, without forming D."""
+        out = np.einsum("bstn,btn->bsn", at.carry, v)
+        if self.reads is not None:
+            for p in self._linking:
+                out += at.coefficients[:, :, p.block.gate] * p.dot(at.theta, v[:, self.reads])[:, None]
+        return np.asarray(out)
+
+    def state_vjp(self, at: Linearised, q: Array) -> Array:
+        """Return D^T q float[B, S, n] for `q` float[B, S, n], from the weights, without forming D."""
+        out = np.einsum("bstn,bsn->btn", at.carry, q)
+        if self.reads is not None:
+            delta = np.einsum("bsn,bsgn->bgn", q, at.coefficients)
+            for p in self._linking:
+                out[:, self.reads] += p.vjp(at.theta, delta[:, p.block.gate])
+        return np.asarray(out)
+
+    @property
+    def _linking(self) -> list[Placed]:
+        return [p for p in self.layout.state_blocks if p.block.reads in ("state", "own")]
 
     def input_vjp(self, at: Linearised, q: Array) -> Array:
         """Return dL/dx float[B, n_inputs] through the state, for `q` = dL/dstate' float[B, S, n]."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amper.protocols import Array, Int64
-from rl.cells.layout import Layout, segment_sum
+from amper.protocols import Array
+from rl.cells.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +81,6 @@ class ColumnJacobian:
         """Return every unit's own part, float[B, S, S, n]."""
         return self.blocks
 
-    def jvp(self, v: Array) -> Array:
-        """Return D v for `v` float[B, S, n]."""
-        return np.asarray(np.einsum("bstn,btn->bsn", self.blocks, v))
-
-    def vjp(self, q: Array) -> Array:
-        """Return D^T q for `q` float[B, S, n]."""
-        return np.asarray(np.einsum("bstn,bsn->btn", self.blocks, q))
-
     def toarray(self) -> Array:
         """Return D as float[B, S * n, S * n]."""
         n_streams, s, _, n = self.blocks.shape
@@ -140,27 +132,6 @@ class LinkedJacobian:
         out[:, :, self.reads, unit[own]] += self.link[:, :, own]
         return out
 
-    def jvp(self, v: Array) -> Array:
-        """Return D v for `v` float[B, S, n]."""
-        carried = np.einsum("bstn,btn->bsn", self.carry, v)
-        unit, read = self.layout.edges
-        if self.structure == "dense":
-            return np.asarray(carried + np.einsum("bsml,bl->bsm", self.link_matrix(), v[:, self.reads]))
-        starts = _starts(unit, self.layout.n_units)
-        return np.asarray(carried + segment_sum(self.link * v[:, None, self.reads, read], starts))
-
-    def vjp(self, q: Array) -> Array:
-        """Return D^T q for `q` float[B, S, n]."""
-        out = np.einsum("bstn,bsn->btn", self.carry, q)
-        unit, read = self.layout.edges
-        if self.structure == "dense":
-            out[:, self.reads] += np.einsum("bsml,bsm->bl", self.link_matrix(), q)
-            return np.asarray(out)
-        by_column = np.argsort(read, kind="stable")
-        values = np.einsum("bse,bse->be", self.link[:, :, by_column], q[:, :, unit[by_column]])
-        out[:, self.reads] += segment_sum(values, _starts(read[by_column], self.layout.n_units))
-        return np.asarray(out)
-
     def toarray(self) -> Array:
         """Return D as float[B, S * n, S * n]."""
         n_streams, s, _, n = self.carry.shape
@@ -168,10 +139,6 @@ class LinkedJacobian:
         out[:, :, np.arange(n), :, np.arange(n)] = np.moveaxis(self.carry, 3, 0)
         out[:, :, :, self.reads, :] += self.link_matrix()
         return out.reshape(n_streams, s * n, s * n)
-
-
-def _starts(rows: Int64, n: int) -> Int64:
-    return np.searchsorted(rows, np.arange(n + 1))
 
 
 Recurrent = ColumnJacobian | LinkedJacobian

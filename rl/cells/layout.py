@@ -104,7 +104,9 @@ class Placed:
         return segment_sum(theta[self.at] * source[:, self.columns], self.starts)
 
     def vjp(self, theta: Array, q: Array) -> Array:
-        """Return the transposed matrix times `q` [B, n_units], [B, k]."""
+        """Return the transposed block times `q` [B, n_units], [B, k]; of a vector, entry by entry."""
+        if not self.block.is_matrix:
+            return theta[self.at] * q
         if not self.masked:
             return np.asarray(q @ self.view(theta))
         out = np.zeros((self.shape[1], len(q)), theta.dtype)

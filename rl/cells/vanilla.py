@@ -41,6 +41,11 @@ class Vanilla(GatedCell):
         self.carries = self.tau != 1.0
         super().__init__(**options)
 
+    @property
+    def signature(self) -> str:
+        """The same, with the time constant."""
+        return f"{super().signature} tau={self.tau}"
+
     def _blocks(self) -> list[Block]:
         return [
             Block(name="U", gate=0, reads="state"),

@@ -1,0 +1,85 @@
+"""Learners by name: how a cell's gradient is carried from step to step.
+
+Example: `learner = rl.learners.make("rtrl", rl.cells.make("columnar-lstm", n_inputs=8, n_units=32))`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rl import checks
+from rl.learners.bptt import Bptt, TruncatedBptt
+from rl.learners.kf_rtrl import KfRtrl
+from rl.learners.rflo import Rflo
+from rl.learners.rtrl import DenseRtrl, Rtrl, Snap
+from rl.learners.uoro import Uoro
+from rl.protocols import Cell, Learner
+
+Factory = Callable[..., Learner]
+
+_REGISTRY: dict[str, Factory] = {
+    Rtrl.name: Rtrl,
+    DenseRtrl.name: DenseRtrl,
+    Snap.name: Snap,
+    Uoro.name: Uoro,
+    KfRtrl.name: KfRtrl,
+    Rflo.name: Rflo,
+    TruncatedBptt.name: TruncatedBptt,
+    Bptt.name: Bptt,
+}
+
+
+def available() -> tuple[str, ...]:
+    """Return the registered names, in order of registration.
+
+    Examples
+    --------
+    >>> available()
+    ('rtrl', 'rtrl-dense', 'snap', 'uoro', 'kf-rtrl', 'rflo', 'tbptt', 'bptt')
+    """
+    return tuple(_REGISTRY)
+
+
+def register(name: str, factory: Factory) -> None:
+    """Make `factory(cell, batch=..., **options)` available as `name`.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+    """
+    if name in _REGISTRY:
+        raise ValueError(f"name must be new, got {name!r}, which is registered")
+    _REGISTRY[name] = factory
+
+
+def make(name: str, cell: Cell, batch: int | None = None, **options: Any) -> Learner:
+    """Return a learner with the cell's initial weights and a fresh state.
+
+    Parameters
+    ----------
+    name : str
+        One of `available()`.
+    cell : Cell
+    batch : int, optional
+        Independent streams; None is one, without an axis for it.
+    **options
+        `seed` of the learner's own randomness; "snap" takes `n`, "uoro" `start`, "rflo" `feedback` and
+        `n_errors`, "tbptt" `k`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the name or an option is unknown or out of range, or the method makes no sense for the cell.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rl import cells
+    >>> learner = make("rtrl", cells.make("vanilla", n_inputs=2, n_units=3))
+    >>> h = learner.step(np.ones(2))
+    >>> learner.gradient(h).shape  # of the loss h . h / 2
+    (18,)
+    """
+    return _REGISTRY[checks.known("learner", name, _REGISTRY)](cell, batch=batch, **options)

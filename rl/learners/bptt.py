@@ -1,0 +1,89 @@
+"""Backpropagation through time: over the last k steps, or over all of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from amper.protocols import Array
+from rl import checks
+from rl.cells.base import Linearised
+from rl.learners.base import Carried, OnlineLearner
+from rl.protocols import Cell
+
+
+class Bptt(OnlineLearner):
+    """The gradient of each step's loss through every step since the stream's start; memory grows with each.
+
+    (Werbos 1990.) A step is held with the weights it was taken with, so that the gradient is that of real-time
+    recurrent learning even while theta is written to; equal weights are held once.
+    """
+
+    name = "bptt"
+
+    def __init__(self, cell: Cell, *, batch: int | None = None, seed: int = 0) -> None:
+        super().__init__(cell, batch=batch, seed=seed)
+        # Steps, oldest first, and which streams began with each.
+        self._window: deque[tuple[Linearised, Array]] = deque(maxlen=self._length())
+
+    def _length(self) -> int | None:
+        return None
+
+    def _advance(self, at: Linearised, carried: Carried) -> Carried:
+        return {}
+
+    def _commit(self, at: Linearised, carried: Carried) -> None:
+        self._window.append((at, ~self._stepped))
+        super()._commit(at, carried)
+
+    def _state_gradient(self, at: Linearised, q: Array) -> Array:
+        gradient = np.zeros(self.cell.layout.n_state_params, self.cell.dtype)
+        for step, began in reversed(self._window):
+            gradient += self.cell.immediate(step).vjp_sum(q)
+            q = self.cell.state_vjp(step, q)
+            q[began] = 0
+        return gradient
+
+    def reset(self, mask: Array | None = None) -> None:
+        """Start the streams in `mask` anew; steps that no stream needs any more are dropped."""
+        super().reset(mask)
+        if self._at is None:
+            self._window.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything, copied: the window's steps too."""
+        return {**super().state_dict(), "began": [began.copy() for _, began in self._window]}
+
+    def _steps(self) -> list[Linearised]:
+        return [at for at, _ in self._window]
+
+    def _put_steps(self, steps: list[Linearised], state: dict[str, Any]) -> None:
+        super()._put_steps(steps, state)
+        self._window.clear()
+        self._window.extend(zip(steps, state["began"], strict=True))
+
+
+class TruncatedBptt(Bptt):
+    """T-BPTT(k): the gradient of this step's loss through the last k steps, a sliding window.
+
+    4 d (n + d + 1)(k + 1) operations a step for an LSTM of d units and n inputs.
+
+    Parameters
+    ----------
+    k : int
+        At least 1.
+    """
+
+    name = "tbptt"
+
+    def __init__(self, cell: Cell, *, k: int = 10, batch: int | None = None, seed: int = 0) -> None:
+        self.k = checks.whole("k", k, at_least=1)
+        super().__init__(cell, batch=batch, seed=seed)
+
+    def _length(self) -> int | None:
+        return self.k
+
+    def _options(self) -> dict[str, Any]:
+        return {"k": self.k}

@@ -1,0 +1,60 @@
+"""KF-RTRL: sensitivities as one Kronecker product, right on average."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from amper.protocols import Array
+from rl.cells.base import Linearised
+from rl.cells.jacobians import LinkedJacobian
+from rl.learners.base import Carried, OnlineLearner
+from rl.learners.fit import require_one_gate
+from rl.protocols import Cell
+
+
+class KfRtrl(OnlineLearner):
+    """J ~ A (x) u with u' = c1 p1 u + c2 p2 xi, A' = (c1/p1) H A + (c2/p2) diag(phi'); c1, c2 = +-1.
+
+    (Mujika et al. 2018, section 3.) H = D, phi' = dh/da and xi = [x, h-, 1]. p1 = sqrt(|H A|/|u|),
+    p2 = sqrt(|phi'|/|xi|), Frobenius norms with 1e-12 added. The gradient (q^T A)_i u_j is unbiased. Masked cells
+    read only the kept entries (i, j) from the product.
+    """
+
+    name = "kf-rtrl"
+
+    def __init__(self, cell: Cell, *, batch: int | None = None, seed: int = 0) -> None:
+        require_one_gate(
+            cell, self.name, "the immediate Jacobian is one Kronecker product only with one gate and one component"
+        )
+        super().__init__(cell, batch=batch, seed=seed)
+
+    def _fresh(self, n_streams: int) -> Carried:
+        n, n_sources = self.cell.n_units, self.cell.n_inputs + self.cell.n_units + 1
+        return {
+            "A": np.zeros((n_streams, n, n), self.cell.dtype),
+            "u": np.zeros((n_streams, n_sources), self.cell.dtype),
+        }
+
+    def _advance(self, at: Linearised, carried: Carried) -> Carried:
+        recurrent = self.cell.recurrent(at)
+        assert isinstance(recurrent, LinkedJacobian)  # require_one_gate
+        forward = recurrent.link_matrix()[:, 0] @ carried["A"]
+        slope, u, xi = at.coefficients[:, 0, 0], carried["u"], at.sources
+        c1, c2 = (2 * self._rng.integers(0, 2, (2, len(u))) - 1).astype(self.cell.dtype)
+        p1 = np.sqrt(_norm(forward) / _norm(u))
+        p2 = np.sqrt(_norm(slope) / _norm(xi))
+        a = (c1 / p1)[:, None, None] * forward
+        diagonal = np.arange(self.cell.n_units)
+        a[:, diagonal, diagonal] += (c2 / p2)[:, None] * slope
+        return {"A": a, "u": (c1 * p1)[:, None] * u + (c2 * p2)[:, None] * xi}
+
+    def _state_gradient(self, at: Linearised, q: Array) -> Array:
+        along = np.einsum("bi,bij->bj", q[:, 0], self._carried["A"])
+        layout = self.cell.layout
+        pairs = along[:, layout.unit_of] * self._carried["u"][:, layout.source_of]
+        return np.asarray(pairs.sum(axis=0))
+
+
+def _norm(a: Array) -> Array:
+    """Return |a| + 1e-12 of each stream, float[B]."""
+    return np.asarray(np.sqrt(np.square(a.reshape(len(a), -1)).sum(axis=1)) + a.dtype.type(1e-12))

@@ -1,0 +1,80 @@
+"""RFLO: random feedback local online learning, which leaves out the path through the recurrent weights."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+
+from amper.protocols import Array
+from rl import checks
+from rl.cells.base import Linearised
+from rl.learners.base import Carried, OnlineLearner
+from rl.learners.fit import require_one_gate
+from rl.protocols import Cell
+from rl.streams import stream
+
+
+class Rflo(OnlineLearner):
+    """Eligibility traces P' = (1 - 1/tau) P + (1/tau) phi'(.) xi^T; gradient_ij = q_i P_ij.
+
+    (Murray 2019, equations 5 to 7.) q is dL/dh, or comes from the errors of the readout through a fixed random
+    matrix instead of the readout's transpose.
+
+    Parameters
+    ----------
+    feedback : "true", "random" or float[n_hidden, n_errors]
+        Unless "true", `gradient` and `input_gradient` take the readout's errors dL/dy float[n_errors] in place of
+        dL/dh, and q = feedback @ errors.
+    n_errors : int, optional
+        Columns of a random matrix, whose entries are N(0, 1/n_errors); n_hidden by default.
+    """
+
+    name = "rflo"
+
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        feedback: str | Array = "true",
+        n_errors: int | None = None,
+        batch: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        require_one_gate(cell, self.name, "what is kept of D is the leak, which must stand apart from the gate")
+        self.feedback = self._matrix(cell, feedback, n_errors, seed)
+        super().__init__(cell, batch=batch, seed=seed)
+
+    def _matrix(self, cell: Cell, feedback: str | Array, n_errors: int | None, seed: int) -> Array | None:
+        if isinstance(feedback, str):
+            if checks.known("feedback", feedback, ("true", "random")) == "true":
+                return None
+            n = cell.n_hidden if n_errors is None else checks.whole("n_errors", n_errors, at_least=1)
+            normal = stream(seed, f"learner/{self.name}/feedback").standard_normal((cell.n_hidden, n))
+            return np.asarray(normal * n**-0.5, cell.dtype)
+        shape = np.shape(feedback)
+        n = shape[1] if len(shape) == 2 else -1
+        matrix = checks.array("feedback", feedback, (cell.n_hidden, n), cell.dtype).copy()
+        if not checks.all_finite(matrix):
+            raise ValueError("feedback must be finite, got entries that are not")
+        return matrix
+
+    def _options(self) -> dict[str, Any]:
+        return {"feedback": "true" if self.feedback is None else f"{zlib.crc32(self.feedback.tobytes()):08x}"}
+
+    def _fresh(self, n_streams: int) -> Carried:
+        return {"P": np.zeros((n_streams, self.cell.layout.n_state_params), self.cell.dtype)}
+
+    def _advance(self, at: Linearised, carried: Carried) -> Carried:
+        leak = at.carry[:, 0, 0][:, self.cell.layout.unit_of]
+        return {"P": leak * carried["P"] + self.cell.immediate(at).columns()[:, 0]}
+
+    def _state_gradient(self, at: Linearised, q: Array) -> Array:
+        return np.asarray(np.einsum("bp,bp->p", q[:, 0][:, self.cell.layout.unit_of], self._carried["P"]))
+
+    def _checked(self, dl_dh: Array) -> Array:
+        if self.feedback is None:
+            return super()._checked(dl_dh)
+        errors = checks.array("dl_dy", dl_dh, self._shape(self.feedback.shape[1]), self.cell.dtype)
+        return np.asarray(self._masked("dl_dy", errors) @ self.feedback.T)
