@@ -10,6 +10,7 @@ from typing import Any
 
 from rl import checks
 from rl.learners.bptt import Bptt, TruncatedBptt
+from rl.learners.counting import Cost
 from rl.learners.kf_rtrl import KfRtrl
 from rl.learners.rflo import Rflo
 from rl.learners.rtrl import DenseRtrl, Rtrl, Snap
@@ -83,3 +84,34 @@ def make(name: str, cell: Cell, batch: int | None = None, **options: Any) -> Lea
     (18,)
     """
     return _REGISTRY[checks.known("learner", name, _REGISTRY)](cell, batch=batch, **options)
+
+
+def cost(name: str, cell: Cell, batch: int | None = None, **options: Any) -> Cost:
+    """Return the operations and bytes of the learner `make` would return; none is made.
+
+    Parameters
+    ----------
+    name, cell, batch
+        As for `make`.
+    **options
+        Those of `make` that change the cost: `n`, `k`, `feedback`, `n_errors`. "bptt" needs `n_steps`, the steps since
+        the start; it and "tbptt" take `n_weights`, how many different weights the window's steps were taken with.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or registered without a method `cost`.
+
+    Examples
+    --------
+    >>> from rl import cells
+    >>> cell = cells.make("columnar-lstm", n_inputs=8, n_units=32, dtype="float32")
+    >>> cost("rtrl", cell).bytes_carried == 2 * cell.n_params * 4  # TC and TH
+    True
+    """
+    factory = _REGISTRY[checks.known("learner", name, _REGISTRY)]
+    if not hasattr(factory, "cost"):
+        raise ValueError(f"learner must have a method cost to be counted, got {name!r}, which has none")
+    n_streams = 1 if batch is None else checks.whole("batch", batch, at_least=1)
+    counted: Cost = factory.cost(cell, n_streams, **options)
+    return counted

@@ -10,7 +10,9 @@ import numpy as np
 from amper.protocols import Array
 from rl import checks
 from rl.cells.base import Linearised
+from rl.learners import counting
 from rl.learners.base import Carried, OnlineLearner
+from rl.learners.counting import Cost
 from rl.protocols import Cell
 
 
@@ -27,6 +29,22 @@ class Bptt(OnlineLearner):
         super().__init__(cell, batch=batch, seed=seed)
         # Steps, oldest first, and which streams began with each.
         self._window: deque[tuple[Linearised, Array]] = deque(maxlen=self._length())
+
+    @classmethod
+    def cost(cls, cell: Cell, n_streams: int, *, n_steps: int, n_weights: int = 1) -> Cost:
+        """Return the cost of a window of `n_steps`, taken with `n_weights` different weights."""
+        state_bytes = cell.n_components * cell.n_units * cell.dtype.itemsize
+        theta_bytes = cell.n_params * cell.dtype.itemsize
+        # The state before a step is the state after the one before it.
+        carried = n_streams * (state_bytes + n_steps * (counting.step_bytes(cell) + 1)) + n_weights * theta_bytes
+        back = counting.carry_products(cell) + cell.layout.n_state_params
+        return Cost(
+            forward=counting.forward_products(cell, n_streams),
+            sensitivities=0,
+            gradient=n_streams * n_steps * back + counting.output_products(cell, n_streams),
+            bytes_carried=carried,
+            bytes_held=carried + theta_bytes,
+        )
 
     def _length(self) -> int | None:
         return None
@@ -81,6 +99,13 @@ class TruncatedBptt(Bptt):
     def __init__(self, cell: Cell, *, k: int = 10, batch: int | None = None, seed: int = 0) -> None:
         self.k = checks.whole("k", k, at_least=1)
         super().__init__(cell, batch=batch, seed=seed)
+
+    @classmethod
+    def cost(  # type: ignore[override]  # k stands for the steps
+        cls, cell: Cell, n_streams: int, *, k: int = 10, n_weights: int = 1
+    ) -> Cost:
+        """Return the cost of a full window of `k` steps, taken with `n_weights` different weights."""
+        return super().cost(cell, n_streams, n_steps=k, n_weights=n_weights)
 
     def _length(self) -> int | None:
         return self.k

@@ -16,6 +16,8 @@ from amper.protocols import Array, Int64
 from rl.cells.base import Linearised
 from rl.cells.jacobians import LinkedJacobian
 from rl.cells.layout import Layout
+from rl.learners import counting
+from rl.learners.counting import Cost
 from rl.protocols import Cell
 
 
@@ -157,6 +159,24 @@ def _submatrix(recurrent: LinkedJacobian, group: Group) -> Array:
     matrix = np.zeros((*recurrent.link.shape[:2], r * r), recurrent.link.dtype)
     matrix[:, :, group.places] = recurrent.link[:, :, group.edges]
     return matrix.reshape(*matrix.shape[:2], r, r)
+
+
+def influence_cost(cell: Cell, n: int, n_streams: int) -> Cost:
+    """Return what `influence` takes: S^2 products a column entry, or S times D J plus what a unit carries."""
+    s, n_params, itemsize = cell.n_components, cell.layout.n_state_params, cell.dtype.itemsize
+    reached = cell.layout.reach(n)
+    n_pairs = counting.pairs(cell, n)
+    own_only = n_pairs == n_params
+    recursion = s * s * n_params if own_only else s * (counting.recursion_products(cell, n) + (s - 1) * n_pairs)
+    index = 0 if own_only else sum(group.n_bytes for group in groups_of(cell.layout, reached))
+    carried = n_streams * s * n_pairs * itemsize
+    return Cost(
+        forward=counting.forward_products(cell, n_streams),
+        sensitivities=n_streams * (recursion + s * n_params),
+        gradient=n_streams * s * n_pairs + counting.output_products(cell, n_streams),
+        bytes_carried=carried,
+        bytes_held=counting.bytes_held(cell, n_streams, carried + index),
+    )
 
 
 def influence(cell: Cell, n: int) -> ColumnInfluence | GroupedInfluence:

@@ -7,7 +7,9 @@ import numpy as np
 from amper.protocols import Array
 from rl.cells.base import Linearised
 from rl.cells.jacobians import LinkedJacobian
+from rl.learners import counting
 from rl.learners.base import Carried, OnlineLearner
+from rl.learners.counting import Cost
 from rl.learners.fit import require_one_gate
 from rl.protocols import Cell
 
@@ -27,6 +29,19 @@ class KfRtrl(OnlineLearner):
             cell, self.name, "the immediate Jacobian is one Kronecker product only with one gate and one component"
         )
         super().__init__(cell, batch=batch, seed=seed)
+
+    @classmethod
+    def cost(cls, cell: Cell, n_streams: int) -> Cost:
+        """Return the cost: H A, edges times units."""
+        n, n_sources = cell.n_units, cell.n_inputs + cell.n_units + 1
+        carried = n_streams * (n * n + n_sources) * cell.dtype.itemsize
+        return Cost(
+            forward=counting.forward_products(cell, n_streams),
+            sensitivities=n_streams * (len(cell.layout.edges[0]) * n + n * n + 2 * n_sources),
+            gradient=n_streams * (n * n + cell.layout.n_state_params),
+            bytes_carried=carried,
+            bytes_held=counting.bytes_held(cell, n_streams, carried),
+        )
 
     def _fresh(self, n_streams: int) -> Carried:
         n, n_sources = self.cell.n_units, self.cell.n_inputs + self.cell.n_units + 1

@@ -10,7 +10,9 @@ import numpy as np
 from amper.protocols import Array
 from rl import checks
 from rl.cells.base import Linearised
+from rl.learners import counting
 from rl.learners.base import Carried, OnlineLearner
+from rl.learners.counting import Cost
 from rl.learners.fit import require_one_gate
 from rl.protocols import Cell
 from rl.streams import stream
@@ -45,6 +47,23 @@ class Rflo(OnlineLearner):
         require_one_gate(cell, self.name, "what is kept of D is the leak, which must stand apart from the gate")
         self.feedback = self._matrix(cell, feedback, n_errors, seed)
         super().__init__(cell, batch=batch, seed=seed)
+
+    @classmethod
+    def cost(cls, cell: Cell, n_streams: int, *, feedback: str | Array = "true", n_errors: int | None = None) -> Cost:
+        """Return the cost: twice the parameters, and the feedback matrix if there is one."""
+        n_params = cell.layout.n_state_params
+        width = 0 if isinstance(feedback, str) and feedback == "true" else n_errors or cell.n_hidden
+        if not isinstance(feedback, str):
+            width = np.shape(feedback)[1]
+        carried = n_streams * n_params * cell.dtype.itemsize
+        matrix = cell.n_hidden * width
+        return Cost(
+            forward=counting.forward_products(cell, n_streams),
+            sensitivities=n_streams * 2 * n_params,
+            gradient=n_streams * (n_params + matrix),
+            bytes_carried=carried,
+            bytes_held=counting.bytes_held(cell, n_streams, carried + matrix * cell.dtype.itemsize),
+        )
 
     def _matrix(self, cell: Cell, feedback: str | Array, n_errors: int | None, seed: int) -> Array | None:
         if isinstance(feedback, str):

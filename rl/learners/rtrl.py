@@ -9,8 +9,10 @@ import numpy as np
 from amper.protocols import Array
 from rl import checks
 from rl.cells.base import Linearised
+from rl.learners import counting
 from rl.learners.base import Carried, OnlineLearner
-from rl.learners.influence import influence
+from rl.learners.counting import Cost
+from rl.learners.influence import influence, influence_cost
 from rl.protocols import Cell
 
 
@@ -32,6 +34,11 @@ class Snap(OnlineLearner):
         self.n = checks.whole("n", n, at_least=1)
         self._influence = influence(cell, self.n)
         super().__init__(cell, batch=batch, seed=seed)
+
+    @classmethod
+    def cost(cls, cell: Cell, n_streams: int, *, n: int = 1) -> Cost:
+        """Return the cost of keeping pairs reached in fewer than `n` steps."""
+        return influence_cost(cell, n, n_streams)
 
     def _options(self) -> dict[str, Any]:
         return {"n": self.n}
@@ -58,6 +65,11 @@ class Rtrl(Snap):
     def __init__(self, cell: Cell, *, batch: int | None = None, seed: int = 0) -> None:
         super().__init__(cell, n=cell.n_units, batch=batch, seed=seed)
 
+    @classmethod
+    def cost(cls, cell: Cell, n_streams: int) -> Cost:  # type: ignore[override]  # n is not an option here
+        """Return the cost of keeping every pair that is ever nonzero."""
+        return influence_cost(cell, cell.n_units, n_streams)
+
     def _options(self) -> dict[str, Any]:
         return {}
 
@@ -69,6 +81,19 @@ class DenseRtrl(OnlineLearner):
     """
 
     name = "rtrl-dense"
+
+    @classmethod
+    def cost(cls, cell: Cell, n_streams: int) -> Cost:
+        """Return the cost of whole arrays: (S n)^2 P operations for D J."""
+        n_state, n_params = cell.n_components * cell.n_units, cell.layout.n_state_params
+        carried = n_streams * n_state * n_params * cell.dtype.itemsize
+        return Cost(
+            forward=counting.forward_products(cell, n_streams),
+            sensitivities=n_streams * n_state * n_state * n_params,
+            gradient=n_streams * n_state * n_params + counting.output_products(cell, n_streams),
+            bytes_carried=carried,
+            bytes_held=counting.bytes_held(cell, n_streams, carried),
+        )
 
     def _fresh(self, n_streams: int) -> Carried:
         n_state = self.cell.n_components * self.cell.n_units

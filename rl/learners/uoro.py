@@ -9,7 +9,9 @@ import numpy as np
 from amper.protocols import Array
 from rl import checks
 from rl.cells.base import Linearised
+from rl.learners import counting
 from rl.learners.base import Carried, OnlineLearner
+from rl.learners.counting import Cost
 from rl.protocols import Cell
 
 
@@ -30,6 +32,19 @@ class Uoro(OnlineLearner):
     def __init__(self, cell: Cell, *, start: str = "zero", batch: int | None = None, seed: int = 0) -> None:
         self.start = checks.known("start", start, ("zero", "normal"))
         super().__init__(cell, batch=batch, seed=seed)
+
+    @classmethod
+    def cost(cls, cell: Cell, n_streams: int, *, start: str = "zero") -> Cost:
+        """Return the cost: D A from the weights, and twice the parameters for nu^T I and B."""
+        n_state, n_params = cell.n_components * cell.n_units, cell.layout.n_state_params
+        carried = n_streams * (n_state + n_params) * cell.dtype.itemsize
+        return Cost(
+            forward=counting.forward_products(cell, n_streams),
+            sensitivities=n_streams * (counting.carry_products(cell) + 2 * n_params),
+            gradient=n_streams * (n_state + n_params) + counting.output_products(cell, n_streams),
+            bytes_carried=carried,
+            bytes_held=counting.bytes_held(cell, n_streams, carried),
+        )
 
     def _options(self) -> dict[str, Any]:
         return {"start": self.start}
