@@ -1,8 +1,94 @@
-"""Optimisers: their parameters, and the coefficients their compiled loops take."""
+"""Optimisers: their parameters, the coefficients their compiled loops take, and the same steps over arrays.
+
+`advance` is a pure function: it returns new weights and moments and leaves the old ones as they are, so that a step
+that overflows can be refused.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from amper.protocols import Array
+
+#: Running averages by name, each of the shape of the weights.
+Moments = dict[str, Array]
+
+
+class Optimiser(Protocol):
+    """How a gradient becomes a step."""
+
+    def start(self, theta: Array) -> Moments:
+        """Return the moments before the first step."""
+        ...
+
+    def advance(self, theta: Array, gradient: Array, moments: Moments, t: int, lr: float) -> tuple[Array, Moments]:
+        """Return weights and moments after the `t`-th step, counted from 1, with step size `lr`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sgd:
+    """theta -= lr * gradient.
+
+    Examples
+    --------
+    >>> Sgd().advance(np.array([1.0]), np.array([2.0]), {}, 1, 0.25)
+    (array([0.5]), {})
+    """
+
+    def start(self, theta: Array) -> Moments:
+        """Return no moments."""
+        return {}
+
+    def advance(self, theta: Array, gradient: Array, moments: Moments, t: int, lr: float) -> tuple[Array, Moments]:
+        """Return weights and moments after a step; see `Optimiser`."""
+        return theta - theta.dtype.type(lr) * gradient, {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RmsProp:
+    """v = decay v + (1 - decay) gradient^2; theta -= lr * gradient / (sqrt(v) + eps) (Tieleman and Hinton 2012).
+
+    Parameters
+    ----------
+    decay : float
+        In [0, 1). Javed et al. (2023) take .9999, Irie et al. (2024) .99.
+    eps : float
+        Added to the root, > 0.
+    initial : float
+        v before the first step, >= 0; Javed et al. start at 1.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    decay: float = 0.99
+    eps: float = 1e-8
+    initial: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.decay < 1.0:
+            raise ValueError(f"decay must be in [0, 1), got {self.decay!r}")
+        if not self.eps > 0.0:
+            raise ValueError(f"eps must be positive, got {self.eps!r}")
+        if not 0.0 <= self.initial < math.inf:
+            raise ValueError(f"initial must be finite and at least 0, got {self.initial!r}")
+
+    def start(self, theta: Array) -> Moments:
+        """Return v before the first step."""
+        return {"v": np.full_like(theta, self.initial)}
+
+    def advance(self, theta: Array, gradient: Array, moments: Moments, t: int, lr: float) -> tuple[Array, Moments]:
+        """Return weights and moments after a step; see `Optimiser`."""
+        real = theta.dtype.type
+        v = real(self.decay) * moments["v"] + real(1.0 - self.decay) * gradient**2
+        return theta - real(lr) * gradient / (np.sqrt(v) + real(self.eps)), {"v": v}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +132,16 @@ class Adam:
         (0.2, 2.0)
         """
         return lr / (1.0 - self.beta1**t), float((1.0 - self.beta2**t) ** -0.5)
+
+    def start(self, theta: Array) -> Moments:
+        """Return both moments before the first step: 0."""
+        return {"m": np.zeros_like(theta), "v": np.zeros_like(theta)}
+
+    def advance(self, theta: Array, gradient: Array, moments: Moments, t: int, lr: float) -> tuple[Array, Moments]:
+        """Return weights and moments after a step; see `Optimiser`."""
+        real = theta.dtype.type
+        m = real(self.beta1) * moments["m"] + real(1.0 - self.beta1) * gradient
+        v = real(self.beta2) * moments["v"] + real(1.0 - self.beta2) * gradient**2
+        step_size, v_scale = self.coefficients(t, lr)
+        after = theta - real(step_size) * m / (np.sqrt(v) * real(v_scale) + real(self.eps))
+        return after, {"m": m, "v": v}

@@ -186,6 +186,7 @@ class Learner(Protocol):
 
     cell: Cell
     batch: int | None
+    n_steps: int
 
     @property
     def theta(self) -> Array:

@@ -217,11 +217,19 @@ class GatedCell(abc.ABC):
         """Take a step and keep what its derivatives are made of."""
         read = state[:, self.reads] if self.reads is not None else np.zeros_like(state[:, 0])
         sources = np.concatenate([x, read, np.ones((len(x), 1), self.dtype)], axis=1)
-        after, coefficients, carry = self._advance(theta, self.layout.sums(theta, sources), state)
+        after, coefficients, carry = map(
+            np.ascontiguousarray, self._advance(theta, self.layout.sums(theta, sources), state)
+        )  # in one order, so that sums over a saved and loaded step are the same to the bit
         return Linearised(
-            theta=theta, x=x, before=state, state=after, h=self._output(theta, x, after),
-            coefficients=coefficients, carry=carry, sources=sources,
-        )  # fmt: skip
+            theta=theta,
+            x=x,
+            before=state,
+            state=after,
+            h=self._output(theta, x, after),
+            coefficients=coefficients,
+            carry=carry,
+            sources=sources,
+        )
 
     def immediate(self, at: Linearised) -> Immediate:
         """Return I = dstate'/dtheta with the state before held fixed."""

@@ -35,7 +35,10 @@ class Immediate:
     def columns(self) -> Array:
         """Return the Jacobian, float[B, S, P]: parameter p's column, in the rows of the one unit it feeds."""
         at = self.layout
-        return self.coefficients[:, :, at.gate_of, at.unit_of] * self.sources[:, None, at.source_of]
+        # NumPy may return the gathered array with its axes in another order in memory.
+        return np.ascontiguousarray(
+            self.coefficients[:, :, at.gate_of, at.unit_of] * self.sources[:, None, at.source_of]
+        )
 
     def toarray(self) -> Array:
         """Return the whole Jacobian, float[B, S * n, P], most of it zeros."""
@@ -51,7 +54,7 @@ class Immediate:
     def vjp(self, q: Array) -> Array:
         """Return q^T I of every stream, float[B, P], for `q` float[B, S, n]."""
         at = self.layout
-        return self._by_gate(q)[:, at.gate_of, at.unit_of] * self.sources[:, at.source_of]
+        return np.ascontiguousarray(self._by_gate(q)[:, at.gate_of, at.unit_of] * self.sources[:, at.source_of])
 
     def vjp_sum(self, q: Array) -> Array:
         """Return q^T I summed over the streams, float[P]."""

@@ -11,11 +11,14 @@ from typing import Any
 from rl import checks
 from rl.learners.bptt import Bptt, TruncatedBptt
 from rl.learners.counting import Cost
+from rl.learners.files import load, save
 from rl.learners.kf_rtrl import KfRtrl
 from rl.learners.rflo import Rflo
 from rl.learners.rtrl import DenseRtrl, Rtrl, Snap
 from rl.learners.uoro import Uoro
 from rl.protocols import Cell, Learner
+
+__all__ = ["Cost", "available", "cost", "load", "make", "register", "save"]
 
 Factory = Callable[..., Learner]
 

@@ -85,7 +85,7 @@ class OnlineLearner(abc.ABC):
         with np.errstate(all="ignore"):  # what overflows is found below
             x = x.reshape(self.n_streams, -1).copy()
             at = self.cell.linearise(self._weights(), x, self._state)
-            carried = self._advance(at, self._carried)
+            carried = {name: np.ascontiguousarray(a) for name, a in self._advance(at, self._carried).items()}
         for what, values in {"h": at.h, "state": at.state, **carried}.items():
             if not checks.all_finite(values):
                 self._rng.bit_generator.state = generator

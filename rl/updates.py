@@ -1,0 +1,136 @@
+"""From a learner's gradients to its weights: every step, or the sum over k steps; clipped, by any optimiser."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from amper.protocols import Array
+from rl import checks
+from rl.optimisers import Moments, Optimiser, Sgd
+from rl.protocols import Learner
+
+
+class Updates:
+    """Updates the weights of `learner` by the gradients of its steps' losses.
+
+    Parameters
+    ----------
+    learner : Learner
+    optimiser : Optimiser
+        `Sgd`, `RmsProp` or `Adam` of `rl.optimisers`.
+    step_size : float
+        Positive and finite.
+    every : int
+        Losses whose gradients are summed into one update, >= 1.
+    clip : float, optional
+        The summed gradient is scaled down to at most this norm, > 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter is out of range.
+
+    Examples
+    --------
+    >>> from rl import cells, learners
+    >>> learner = learners.make("rtrl", cells.make("elstm", n_inputs=2, n_units=3))
+    >>> updates = Updates(learner, step_size=0.1, every=2)
+    >>> h = learner.step(np.ones(2))
+    >>> updates.add(h), updates.add(h)  # of the loss h . h / 2
+    (False, True)
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        *,
+        optimiser: Optimiser | None = None,
+        step_size: float = 1e-3,
+        every: int = 1,
+        clip: float | None = None,
+    ) -> None:
+        self.learner = learner
+        self.optimiser = optimiser or Sgd()
+        self.step_size = checks.number("step_size", step_size, above=0.0)
+        self.every = checks.whole("every", every, at_least=1)
+        self.clip = None if clip is None else checks.number("clip", clip, above=0.0)
+        self.n_updates = 0
+        self._n_summed = 0
+        self._sum = np.zeros_like(learner.theta)
+        self._moments: Moments = self.optimiser.start(learner.theta)
+
+    def add(self, dl_dh: Array) -> bool:
+        """Add the gradient of the last step's loss; update the weights if it is due, and return whether it was.
+
+        Raises
+        ------
+        ValueError, FloatingPointError
+            If `dl_dh`, the gradient or the updated weights are not finite; names the step, and nothing has changed.
+        """
+        with np.errstate(all="ignore"):
+            total = self._sum + self.learner.gradient(dl_dh)
+        self._refuse_overflow("summed gradient", total)
+        if self._n_summed + 1 < self.every:
+            self._sum, self._n_summed = total, self._n_summed + 1
+            return False
+        with np.errstate(all="ignore"):
+            theta, moments = self.optimiser.advance(
+                self.learner.theta, self._clipped(total), self._moments, self.n_updates + 1, self.step_size
+            )
+        for name, values in {"theta": theta, **moments}.items():
+            self._refuse_overflow(name, values)
+        self.learner.theta[:] = theta
+        self._moments = moments
+        self._sum, self._n_summed = np.zeros_like(total), 0
+        self.n_updates += 1
+        return True
+
+    def _clipped(self, gradient: Array) -> Array:
+        if self.clip is None:
+            return gradient
+        largest = np.abs(gradient).max(initial=0.0)
+        # Squares of large entries would overflow where the norm does not.
+        norm = largest * np.linalg.norm(gradient / largest) if largest > 0 else largest
+        return gradient if norm <= self.clip else gradient * gradient.dtype.type(self.clip / norm)
+
+    def _refuse_overflow(self, name: str, values: Array) -> None:
+        if not checks.all_finite(values):
+            bad = values[~np.isfinite(values)][0]
+            raise FloatingPointError(
+                f"{name} must stay finite, got {bad} in update {self.n_updates + 1} at step "
+                f"{self.learner.n_steps}; nothing has changed; lower step_size, or set clip"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything but the learner, copied; `rl.learners.save` writes it to a file."""
+        return {
+            "n_updates": self.n_updates,
+            "n_summed": self._n_summed,
+            "sum": self._sum.copy(),
+            "moments": copy.deepcopy(self._moments),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on exactly where `state` was taken, with the same parameters.
+
+        Raises
+        ------
+        ValueError
+            If it was taken with another optimiser or another number of weights; nothing has changed.
+        """
+        here = self.state_dict()
+        moments = state.get("moments", {})
+        if state.keys() != here.keys() or moments.keys() != here["moments"].keys():
+            raise ValueError(
+                f"state must be of {self.optimiser!r}, got one of {', '.join(map(str, moments)) or 'none'}"
+            )
+        for name, values in {"sum": state["sum"], **moments}.items():
+            if values.shape != self._sum.shape or values.dtype != self._sum.dtype:
+                raise ValueError(
+                    f"{name} must be {self._sum.dtype}{list(self._sum.shape)}, got {values.dtype}{list(values.shape)}"
+                )
+        self.n_updates, self._n_summed = int(state["n_updates"]), int(state["n_summed"])
+        self._sum, self._moments = state["sum"].copy(), copy.deepcopy(moments)
