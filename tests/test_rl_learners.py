@@ -99,6 +99,15 @@ def test_structured_rtrl_dense_rtrl_bptt_tape_and_differences_agree(name, option
     assert found["differences"] < 1e-6
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+@pytest.mark.parametrize("seed", range(100, 140))
+def test_forty_more_random_cells_agree(name, options, seed):
+    found = errors(name, options, seed)
+    assert max(found["dense"], found["bptt"], found["tape"]) < 1e-10
+    assert found["differences"] < 1e-6
+
+
 # -- planted mistakes in cells: learners share them, the tape and the differences do not ------------------------
 def scaled(cell, component, gate, factor):
     """Return a subclass of `cell` with one coefficient ds/da wrong by a factor; None: a gate's own value."""
@@ -341,6 +350,16 @@ def test_gradients_change_nothing_and_reset_starts_anew(learner):
     np.testing.assert_array_equal(running.step(xs[0]), fresh.step(xs[0]))
     if learner not in ("uoro", "kf-rtrl"):
         np.testing.assert_array_equal(running.gradient(dl_dh[0]), fresh.gradient(dl_dh[0]))
+
+
+def test_full_bptt_holds_no_step_from_before_every_stream_began():
+    running = learners.make("bptt", cells.make("gru", n_inputs=1, n_units=2), batch=3)
+    lengths = []
+    for t in range(30):
+        running.reset(np.arange(3) == t % 3)  # one stream after the other
+        running.step(np.ones((3, 1)))
+        lengths.append(len(running.state_dict()["steps"]))
+    assert lengths == [1, 2, *[3] * 28]
 
 
 @pytest.mark.parametrize("learner", DETERMINISTIC)

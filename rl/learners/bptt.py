@@ -54,7 +54,19 @@ class Bptt(OnlineLearner):
 
     def _commit(self, at: Linearised, carried: Carried) -> None:
         self._window.append((at, ~self._stepped))
+        if not self._stepped.all():
+            self._forget()
         super()._commit(at, carried)
+
+    def _forget(self) -> None:
+        """Drop the steps that lie before the beginning of every stream."""
+        begun = np.zeros(self.n_streams, bool)
+        for n_needed, (_, began) in enumerate(reversed(self._window), 1):
+            begun |= began
+            if begun.all():
+                for _ in range(len(self._window) - n_needed):
+                    self._window.popleft()
+                return
 
     def _state_gradient(self, at: Linearised, q: Array) -> Array:
         gradient = np.zeros(self.cell.layout.n_state_params, self.cell.dtype)
@@ -65,7 +77,7 @@ class Bptt(OnlineLearner):
         return gradient
 
     def reset(self, mask: Array | None = None) -> None:
-        """Start the streams in `mask` anew; steps that no stream needs any more are dropped."""
+        """Start the streams in `mask` anew; steps that no stream needs any more are dropped with the next one."""
         super().reset(mask)
         if self._at is None:
             self._window.clear()

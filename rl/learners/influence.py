@@ -8,11 +8,13 @@ fewer steps of reach it is SnAp-n (Menick et al. 2021, section 3).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
-from amper.protocols import Array, Int64
+from amper.protocols import Array
 from rl.cells.base import Linearised
 from rl.cells.jacobians import LinkedJacobian
 from rl.cells.layout import Layout
@@ -51,62 +53,84 @@ class ColumnInfluence:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Units whose parameters are kept in the same rows.
+class Groups:
+    """Units by the rows their parameters are kept in, group after group; all indices int32.
 
     Attributes
     ----------
-    rows : int64[r]
-        Units, ascending.
-    params : int64[p]
-        State parameters.
-    own : int64[p]
-        Where in `rows` each parameter's own unit is.
-    edges : int64[e]
-        Indices into the layout's edges: those between two of `rows`.
-    places : int64[e]
-        Where each lies in the matrix [r, r], flat.
-    start : int
-        Of the group's pairs among all pairs.
+    rows, row_at : int32[sum r], int32[n_groups + 1]
+        Units whose rows are kept, ascending within a group; where each group's begin.
+    params, own, param_at : int32[P], int32[P], int32[n_groups + 1]
+        State parameters, and where among the group's rows each one's own unit is.
+    edges, places, edge_at : int32[sum e], int32[sum e], int32[n_groups + 1]
+        The layout's edges between two of the group's rows, and where each lies in the matrix [r, r], flat.
+    pair_at : int64[n_groups + 1]
+        Where each group's pairs (unit, parameter) begin among all pairs.
     """
 
-    rows: Int64
-    params: Int64
-    own: Int64
-    edges: Int64
-    places: Int64
-    start: int
+    rows: Array
+    row_at: Array
+    params: Array
+    own: Array
+    param_at: Array
+    edges: Array
+    places: Array
+    edge_at: Array
+    pair_at: Array
 
     @property
     def n_pairs(self) -> int:
         """Kept pairs (unit, parameter)."""
-        return len(self.rows) * len(self.params)
+        return int(self.pair_at[-1])
 
     @property
     def n_bytes(self) -> int:
         """Bytes of the index arrays."""
-        return sum(a.nbytes for a in (self.rows, self.params, self.own, self.edges, self.places))
+        return sum(getattr(self, field.name).nbytes for field in fields(self))
+
+    def __iter__(self) -> Iterator[Group]:
+        """Yield views, group by group."""
+        for g in range(len(self.pair_at) - 1):
+            rows = slice(self.row_at[g], self.row_at[g + 1])
+            params = slice(self.param_at[g], self.param_at[g + 1])
+            edges = slice(self.edge_at[g], self.edge_at[g + 1])
+            yield Group(
+                self.rows[rows], self.params[params], self.own[params], self.edges[edges], self.places[edges],
+                int(self.pair_at[g]), int(self.pair_at[g + 1]),
+            )  # fmt: skip
 
 
-def groups_of(layout: Layout, reached: Array) -> tuple[Group, ...]:
+class Group(NamedTuple):
+    """One group of `Groups`; its pairs are `start` to `stop` of all."""
+
+    rows: Array
+    params: Array
+    own: Array
+    edges: Array
+    places: Array
+    start: int
+    stop: int
+
+
+def groups_of(layout: Layout, reached: Array) -> Groups:
     """Return the groups of `reached` bool[n, n], in the order of their first unit."""
     unit, read = layout.edges
     by_rows: dict[bytes, list[int]] = {}
     for k in range(layout.n_units):
         by_rows.setdefault(np.packbits(reached[:, k]).tobytes(), []).append(k)
-    groups: list[Group] = []
-    start = 0
+    parts: list[tuple[Array, ...]] = []
     for members in by_rows.values():
         kept = reached[:, members[0]]
-        rows = np.flatnonzero(kept)
-        position = np.cumsum(kept) - 1
+        rows, position = np.flatnonzero(kept), np.cumsum(kept) - 1
         params = np.flatnonzero(np.isin(layout.unit_of, members))
         edges = np.flatnonzero(kept[unit] & kept[read])
         places = position[unit[edges]] * len(rows) + position[read[edges]]
-        group = Group(rows, params, position[layout.unit_of[params]], edges, places, start)
-        groups.append(group)
-        start += group.n_pairs
-    return tuple(groups)
+        parts.append((rows, params, position[layout.unit_of[params]], edges, places))
+    joined = [np.concatenate(part).astype(np.int32) for part in zip(*parts, strict=True)]
+    sizes = np.array([(len(part[0]), len(part[1]), len(part[3])) for part in parts])
+    row_at, param_at, edge_at = (np.append(0, sizes[:, i].cumsum()).astype(np.int32) for i in range(3))
+    pair_at = np.append(0, (sizes[:, 0] * sizes[:, 1]).cumsum())
+    return Groups(joined[0], row_at, joined[1], joined[2], param_at, joined[3], joined[4], edge_at, pair_at)
 
 
 class GroupedInfluence:
@@ -115,11 +139,10 @@ class GroupedInfluence:
     def __init__(self, cell: Cell, reached: Array) -> None:
         self.cell = cell
         self.groups = groups_of(cell.layout, reached)
-        self.n_pairs = sum(group.n_pairs for group in self.groups)
 
     def zeros(self, n_streams: int) -> Array:
         """Return J before the first step."""
-        return np.zeros((n_streams, self.cell.n_components * self.n_pairs), self.cell.dtype)
+        return np.zeros((n_streams, self.cell.n_components * self.groups.n_pairs), self.cell.dtype)
 
     def advance(self, at: Linearised, j: Array) -> Array:
         """Return J'."""
@@ -149,7 +172,7 @@ class GroupedInfluence:
 
     def _part(self, group: Group, j: Array) -> Array:
         s = self.cell.n_components
-        part = j[:, s * group.start : s * (group.start + group.n_pairs)]
+        part = j[:, s * group.start : s * group.stop]
         return part.reshape(len(j), s, len(group.rows), len(group.params))
 
 
@@ -168,7 +191,7 @@ def influence_cost(cell: Cell, n: int, n_streams: int) -> Cost:
     n_pairs = counting.pairs(cell, n)
     own_only = n_pairs == n_params
     recursion = s * s * n_params if own_only else s * (counting.recursion_products(cell, n) + (s - 1) * n_pairs)
-    index = 0 if own_only else sum(group.n_bytes for group in groups_of(cell.layout, reached))
+    index = 0 if own_only else groups_of(cell.layout, reached).n_bytes
     carried = n_streams * s * n_pairs * itemsize
     return Cost(
         forward=counting.forward_products(cell, n_streams),
