@@ -8,7 +8,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["DQN", "DqnConfig", "Evaluation", "TrainResult", "agents", "cells", "evaluate", "learners", "steps", "train"]
+__all__ = [
+    "DQN",
+    "DqnConfig",
+    "Evaluation",
+    "TrainResult",
+    "Updates",
+    "agents",
+    "cells",
+    "evaluate",
+    "learners",
+    "steps",
+    "train",
+]
 
 if TYPE_CHECKING:
     from rl import agents, cells, learners
@@ -16,6 +28,7 @@ if TYPE_CHECKING:
     from rl.evaluation import Evaluation, evaluate
     from rl.interaction import steps
     from rl.training import TrainResult, train
+    from rl.updates import Updates
 
 # No module is named as a function it holds: importing it would bind the module over the function.
 _HOMES = {
@@ -23,6 +36,7 @@ _HOMES = {
     "DqnConfig": "rl.dqn",
     "Evaluation": "rl.evaluation",
     "TrainResult": "rl.training",
+    "Updates": "rl.updates",
     "agents": "rl.agents",
     "cells": "rl.cells",
     "evaluate": "rl.evaluation",

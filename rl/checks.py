@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -44,6 +45,34 @@ def known(what: str, name: Any, names: Iterable[str]) -> str:
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"{what} must be one of {', '.join(names)}, got {name!r}{hint}")
     return name
+
+
+def options(what: str, kind: Any, given: Iterable[str]) -> None:
+    """Refuse keywords that no constructor of the class `kind` takes; another callable is not asked.
+
+    Examples
+    --------
+    >>> class Base:
+    ...     def __init__(self, *, size: int = 1) -> None: ...
+    >>> class Derived(Base):
+    ...     def __init__(self, *, rate: float = 0.5, **options: int) -> None: ...
+    >>> options("base", Derived, ["size", "rate"])
+    >>> options("base", Derived, ["speed"])
+    Traceback (most recent call last):
+    ValueError: an option of base must be one of rate, size, got 'speed'
+    """
+    if not inspect.isclass(kind):
+        return
+    names: list[str] = []
+    for base in kind.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+            names += [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+            if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+                break  # nothing is passed on
+    for name in given:
+        if name not in names:
+            raise ValueError(f"an option of {what} must be one of {', '.join(names)}, got {name!r}")
 
 
 def array(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

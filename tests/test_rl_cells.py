@@ -181,6 +181,7 @@ def test_a_unit_without_any_incoming_weight_is_refused_by_number(name):
         ({"mask": np.ones((4, 7))}, ValueError, r"mask must be bool\[4, 7\], got float64"),
         ({"mask": {"V": np.ones((4, 4), bool)}}, ValueError, "mask must name matrices among U, W"),
         ({"mask": {"U": np.ones((4, 3), bool)}}, ValueError, r"mask\['U'\] must be bool\[4, 4\]"),
+        ({"sparsity": 0.5}, ValueError, "an option of vanilla must be one of tau, n_inputs, .*, got 'sparsity'"),
         ({"tau": 0.5}, ValueError, "tau must be at least 1"),
         ({"tau": float("inf")}, ValueError, "tau must"),
     ],

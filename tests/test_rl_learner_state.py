@@ -69,6 +69,17 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(cell, learner, tmp_pa
     assert same(whole[1].state_dict(), resumed[1].state_dict())
 
 
+def test_float32_resumes_to_the_bit():
+    cell = cells.make("lstm", n_inputs=3, n_units=4, dtype="float32")
+    whole, resumed = learners.make("tbptt", cell, k=2), learners.make("tbptt", cell, k=2)
+    for x in np.random.default_rng(0).normal(size=(4, 3)):
+        whole.step(x)
+    resumed.load_state_dict(whole.state_dict())
+    for learner in (whole, resumed):
+        learner.step(np.ones(3))
+    assert same(whole.state_dict(), resumed.state_dict())
+
+
 def test_a_generator_left_out_of_the_state_is_caught():
     rng = np.random.default_rng(0)
     whole, resumed = running("vanilla", "uoro"), running("vanilla", "uoro", seed=99)
@@ -114,7 +125,7 @@ def test_a_state_of_another_learner_is_refused_and_nothing_changes(make, says):
     assert same(made.state_dict(), before)
 
 
-@pytest.mark.parametrize("break_it", ["drop", "shape", "dtype", "carried"])
+@pytest.mark.parametrize("break_it", ["drop", "shape", "dtype", "carried", "step", "fields"])
 def test_a_damaged_state_is_refused_and_nothing_changes(break_it):
     made, updates = running("vanilla", "uoro")
     go(made, updates, np.random.default_rng(0), 2)
@@ -126,6 +137,10 @@ def test_a_damaged_state_is_refused_and_nothing_changes(break_it):
         state["theta"] = state["theta"][:-1]
     elif break_it == "dtype":
         state["state"] = state["state"].astype(np.float32)
+    elif break_it == "step":
+        state["steps"][0]["carry"] = state["steps"][0]["carry"][:1]
+    elif break_it == "fields":
+        del state["steps"][0]["x"]
     else:
         state["carried"] = {"A": state["carried"]["A"]}
     with pytest.raises(ValueError, match="must"):
@@ -259,6 +274,8 @@ def test_a_learner_that_does_not_fit_the_cell_says_why(cell, learner):
 @pytest.mark.parametrize(
     ("name", "bad", "kind", "says"),
     [
+        ("rtrl", {"n": 2}, ValueError, "an option of rtrl must be one of batch, seed, got 'n'"),
+        ("tbptt", {"n": 2}, ValueError, "an option of tbptt must be one of k, batch, seed, got 'n'"),
         ("rtrl", {"batch": 0}, ValueError, "batch must be at least 1"),
         ("rtrl", {"batch": 1.5}, TypeError, "batch must be a whole number"),
         ("snap", {"n": 0}, ValueError, "n must be at least 1"),

@@ -70,4 +70,5 @@ def make(name: str, *, n_inputs: int, n_units: int, seed: int = 0, dtype: str = 
         If a name or an option is unknown or out of range, or a unit has no incoming weight in any gate.
     """
     factory = _REGISTRY[checks.known("cell", name, _REGISTRY)]
+    checks.options(name, factory, options)
     return factory(n_inputs=n_inputs, n_units=n_units, seed=seed, dtype=dtype, **options)

@@ -86,7 +86,9 @@ def make(name: str, cell: Cell, batch: int | None = None, **options: Any) -> Lea
     >>> learner.gradient(h).shape  # of the loss h . h / 2
     (18,)
     """
-    return _REGISTRY[checks.known("learner", name, _REGISTRY)](cell, batch=batch, **options)
+    factory = _REGISTRY[checks.known("learner", name, _REGISTRY)]
+    checks.options(name, factory, options)
+    return factory(cell, batch=batch, **options)
 
 
 def cost(name: str, cell: Cell, batch: int | None = None, **options: Any) -> Cost:

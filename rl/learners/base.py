@@ -211,12 +211,15 @@ class OnlineLearner(abc.ABC):
                 f"state['carried'] must hold {', '.join(here['carried'])}, got {', '.join(state['carried'])}"
             )
         _same_shapes(here["carried"], here["carried"], state["carried"])
-        state = copy.deepcopy(state)
+        x = np.zeros((self.n_streams, self.cell.n_inputs), self.cell.dtype)
+        template = self.cell.linearise(self.cell.init(), x, self.cell.initial_state(self.n_streams))
+        steps = _as_steps(state["steps"], _as_dict(template))
+        state = copy.deepcopy({name: value for name, value in state.items() if name != "steps"})
         self._rng.bit_generator.state = state["generator"]
         self.n_steps = int(state["n_steps"])
         self._theta[:] = state["theta"]
         self._state, self._stepped, self._carried = state["state"], state["stepped"], state["carried"]
-        self._put_steps(_as_steps(state["steps"]), state)
+        self._put_steps(steps, state)
         self._used = None if self._at is None else self._at.theta
 
 
@@ -224,14 +227,16 @@ def _as_dict(at: Linearised) -> dict[str, Array]:
     return {field.name: getattr(at, field.name).copy() for field in dataclasses.fields(at)}
 
 
-def _as_steps(saved: list[dict[str, Array]]) -> list[Linearised]:
-    """Return saved steps; weights that are equal from one to the next are held once."""
+def _as_steps(saved: list[dict[str, Array]], template: dict[str, Array]) -> list[Linearised]:
+    """Return copies of saved steps; weights that are equal from one to the next are held once."""
     steps: list[Linearised] = []
     for fields in saved:
-        at = Linearised(**fields)
-        if steps and np.array_equal(steps[-1].theta, at.theta):
-            at = dataclasses.replace(at, theta=steps[-1].theta)
-        steps.append(at)
+        if fields.keys() != template.keys():
+            raise ValueError(f"state['steps'] must hold {', '.join(template)}, got {', '.join(fields)}")
+        _same_shapes(template, template, fields)
+        same = bool(steps) and np.array_equal(steps[-1].theta, fields["theta"])
+        theta = steps[-1].theta if same else fields["theta"].copy()
+        steps.append(Linearised(theta=theta, **{k: v.copy() for k, v in fields.items() if k != "theta"}))
     return steps
 
 

@@ -86,6 +86,12 @@ class Bptt(OnlineLearner):
         """Return everything, copied: the window's steps too."""
         return {**super().state_dict(), "began": [began.copy() for _, began in self._window]}
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on exactly where `state` was taken."""
+        if len(state.get("began", ())) != len(state.get("steps", ())):
+            raise ValueError(f"state must hold a beginning for each step, got {len(state.get('began', ()))}")
+        super().load_state_dict(state)
+
     def _steps(self) -> list[Linearised]:
         return [at for at, _ in self._window]
 
