@@ -1,6 +1,10 @@
 """Recurrent cells by name: steps with exact immediate and recurrent Jacobians.
 
 Example: `cell = rl.cells.make("columnar-lstm", n_inputs=8, n_units=32, seed=0)`.
+
+Sources: columnar LSTM, Javed et al. 2023 (arXiv 2302.05326); eLSTM, Irie et al. 2024 (arXiv 2305.19044); recurrent
+trace units, Elelimy et al. 2024; LSTM, Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000; GRU,
+Cho et al. 2014 with the reset gate after the product, as in cuDNN; leaky vanilla, Murray 2019.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def lstm(a: Array, state: Array) -> tuple[Array, Array, Array]:
         c, h.
     coefficients : float[B, 2, 4, n]
         dc/da = kI, kF, 0, kG; dh/da = B kI, B kF, kO, B kG, with kI = g i(1-i), kF = c- f(1-f),
-        kG = i(1-g^2), kO = tanh(c) o(1-o), B = o(1 - tanh^2 c) (rtrl notes, section 1).
+        kG = i(1-g^2), kO = tanh(c) o(1-o), B = o(1 - tanh^2 c).
     carry : float[B, 2, 2, n]
         dc/dc- = f and dh/dc- = B f at fixed sums; 0 by h-, which only the sums read.
     """

@@ -1,6 +1,9 @@
 """Learners by name: how a cell's gradient is carried from step to step.
 
 Example: `learner = rl.learners.make("rtrl", rl.cells.make("columnar-lstm", n_inputs=8, n_units=32))`.
+
+Sources: RTRL, Williams and Zipser 1989; SnAp-n, Menick et al. 2021 (arXiv 2006.07232); UORO, Tallec and Ollivier 2018;
+KF-RTRL, Mujika et al. 2018; RFLO, Murray 2019; BPTT, Werbos 1990.
 """
 
 from __future__ import annotations
