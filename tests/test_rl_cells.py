@@ -201,3 +201,16 @@ def test_unknown_cells_are_refused_and_taken_names_too():
 def test_views_of_a_vector_of_another_length_are_refused():
     with pytest.raises(ValueError, match=r"theta must have shape \(12,\)"):
         cells.make("vanilla", n_inputs=1, n_units=3, bias=False).views(np.zeros(11))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "says"),
+    [
+        (((14,), (2, 2), (2, 1, 3)), r"theta must have shape \(18,\), got \(14,\)"),
+        (((18,), (2, 3), (2, 1, 3)), r"x must have shape \(2, 2\), got \(2, 3\)"),
+        (((18,), (2, 2), (3, 1, 3)), r"state must have shape \(2, 1, 3\), got \(3, 1, 3\)"),
+    ],
+)
+def test_a_step_of_mismatched_shapes_is_refused(shapes, says):
+    with pytest.raises(ValueError, match=says):
+        cells.make("vanilla", n_inputs=2, n_units=3).step(*map(np.zeros, shapes))

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from rl import cells, learners
+from rl.cells.base import GatedCell
 from rl.cells.columnar_lstm import ColumnarLstm
 from rl.cells.elstm import Elstm
 from rl.cells.gru import Gru
-from rl.cells.layout import Layout
+from rl.cells.layout import Block, Layout
 from rl.cells.lstm import Lstm
 from rl.cells.rtu import NonlinearRtu, Rtu
 from rl.cells.vanilla import Vanilla
@@ -392,3 +393,38 @@ def test_float32_stays_float32_and_near_float64(learner):
         assert all(values.dtype == dtype for values in running.state_dict()["carried"].values())
         found.append(gradient)
     assert error(*found) < 1e-4
+
+
+class IndRnn(GatedCell):
+    """h = tanh(W x + u h- + b), each unit reading itself only (Li et al. 2018): a cell as a user would add it."""
+
+    name = "indrnn"
+    gates = ("h",)
+    carries = False
+
+    def _blocks(self):
+        return [
+            Block(name="W", gate=0, reads="x"),
+            Block(name="u", gate=0, reads="own"),
+            Block(name="b", gate=0, reads="one"),
+        ]
+
+    def _advance(self, theta, a, state):
+        h = np.tanh(a)
+        return h, (1 - h**2)[:, None], np.zeros_like(h)[:, :, None]
+
+
+def test_a_cell_of_a_few_lines_gets_every_learner_that_fits(monkeypatch):
+    monkeypatch.setattr(cells, "_REGISTRY", dict(cells._REGISTRY))
+    cells.register("indrnn", IndRnn)
+    cell = cells.make("indrnn", n_inputs=3, n_units=5, density=0.8)
+    rng = np.random.default_rng(0)
+    theta = random_theta(cell, rng)
+    xs, dl_dh = sequence(cell, rng, n_steps=20)
+    expected = central_differences(cell, theta, xs, dl_dh)
+    for learner in (*EXACT, "snap"):
+        assert error(total_gradient(made(learner, cell, theta), xs, dl_dh), expected) < 1e-6
+    assert learners.cost("rtrl", cell).bytes_carried == 8 * cell.n_params
+    total_gradient(made("uoro", cell, theta), xs, dl_dh)
+    with pytest.raises(ValueError, match="kf-rtrl, got 'indrnn'"):
+        learners.make("kf-rtrl", cell)

@@ -89,7 +89,7 @@ def test_rmsprop_refuses_parameters_out_of_range(bad):
 
 
 @pytest.mark.parametrize("cell", cells.available())
-@pytest.mark.parametrize("learner", ["rtrl", "snap", "uoro", "tbptt"])
+@pytest.mark.parametrize("learner", ["rtrl", "uoro"])
 @pytest.mark.parametrize("every", [1, 4])
 def test_eight_streams_learn_a_running_mean(cell, learner, every):
     # The first unit is to follow the running mean of what it sees.
@@ -97,7 +97,7 @@ def test_eight_streams_learn_a_running_mean(cell, learner, every):
     made = learners.make(learner, cells.make(cell, n_inputs=1, n_units=8, seed=3), batch=8)
     updates = Updates(made, optimiser=Adam(), step_size=0.01, every=every, clip=1.0)
     last, losses = np.zeros(8), []
-    for _ in range(1_000):
+    for _ in range(700):
         x = rng.choice([-0.5, 0.5], size=(8, 1))
         h = made.step(x)
         last = 0.8 * last + 0.2 * x[:, 0]

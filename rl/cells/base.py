@@ -209,7 +209,16 @@ class GatedCell(abc.ABC):
         return np.zeros((batch, self.n_components, self.n_units), self.dtype)
 
     def step(self, theta: Array, x: Array, state: Array) -> tuple[Array, Array]:
-        """Return (h, state') for `x` float[B, n_inputs] and `state` float[B, S, n]."""
+        """Return (h, state') for `x` float[B, n_inputs] and `state` float[B, S, n].
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a shape or kind differs.
+        """
+        theta = checks.array("theta", theta, (self.n_params,), self.dtype)
+        x = checks.array("x", x, (len(x), self.n_inputs), self.dtype)
+        state = checks.array("state", state, (len(x), self.n_components, self.n_units), self.dtype)
         at = self.linearise(theta, x, state)
         return at.h, at.state
 
