@@ -27,6 +27,7 @@ bench:
 	python tests/bench/bench_dqn_vs_sb3.py
 	python tests/bench/bench_sequences.py
 	python tests/bench/bench_hwsim.py
+	python tests/bench/bench_rtrl.py
 
 report:
 	amper report
