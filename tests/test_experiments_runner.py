@@ -139,6 +139,8 @@ def test_an_interrupt_ends_the_workers_at_once_and_keeps_finished_rows(tmp_path,
     running = subprocess.Popen(
         [sys.executable, "-m", "experiments.cli", *arguments, "--store", tmp_path / "r.sqlite"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        # A shell lets what it runs in the background ignore interrupts; so would what that starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )  # fmt: skip
     store = Store(tmp_path / "r.sqlite", version=code_version())
     for _ in range(1200):  # until rows arrive; a limit on waiting, not a measurement
