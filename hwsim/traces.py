@@ -31,14 +31,9 @@ def n_ternary_words(lo: int, hi: int) -> int:
     >>> n_ternary_words(0, 65_535), n_ternary_words(1, 65_534), n_ternary_words(7, 7)
     (1, 30, 1)
     """
-    words = 0
-    while lo <= hi:
-        block = (lo & -lo) or _FULL_SCALE
-        while lo + block - 1 > hi:
-            block //= 2
-        lo += block
-        words += 1
-    return words
+    from hwsim._kernels import amper as kernels
+
+    return int(kernels.n_ternary_words(lo, hi))
 
 
 class _Rows:
