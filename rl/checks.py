@@ -28,13 +28,29 @@ def whole(name: str, value: Any, *, at_least: int) -> int:
     return int(value)
 
 
+def truth(name: str, value: Any) -> bool:
+    """Return a truth value; nothing else counts as one."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def real(name: str, value: Any) -> float:
+    """Return a number, not necessarily finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        return float(value)
+    except OverflowError:  # a whole number that no float holds
+        return math.inf if value > 0 else -math.inf
+
+
 def number(name: str, value: Any, *, above: float = -math.inf, below: float = math.inf) -> float:
     """Return a finite number with above < value < below."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not (math.isfinite(value) and above < value < below):
+    found = real(name, value)
+    if not (math.isfinite(found) and above < found < below):
         raise ValueError(f"{name} must lie between {above:g} and {below:g}, both left out, got {value!r}")
-    return float(value)
+    return found
 
 
 def known(what: str, name: Any, names: Iterable[str]) -> str:

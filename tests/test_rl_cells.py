@@ -173,6 +173,15 @@ def test_a_unit_without_any_incoming_weight_is_refused_by_number(name):
         ({"n_units": 2.5}, TypeError, "n_units must be a whole number"),
         ({"seed": -1}, ValueError, "seed must be"),
         ({"dtype": "float16"}, ValueError, "dtype must be one of"),
+        ({"dtype": "foo"}, ValueError, "dtype must be one of float32, float64, got 'foo'"),
+        ({"dtype": None}, ValueError, "dtype must be one of float32, float64, got None"),
+        ({"bias": "no"}, TypeError, "bias must be True or False, got 'no'"),
+        ({"exact_count": 1, "density": 0.5}, TypeError, "exact_count must be True or False, got 1"),
+        ({"exact_count": True}, ValueError, "exact_count must be left out where density is, got True"),
+        ({"n_units": "4"}, TypeError, "n_units must be a whole number, got '4'"),
+        ({"density": "half"}, TypeError, "density must be a number, got 'half'"),
+        ({"density": 0.5 + 0j}, TypeError, "density must be a number"),
+        ({"tau": 10**400}, ValueError, "tau must lie between"),
         ({"density": 0.0}, ValueError, "density must"),
         ({"density": 1.1}, ValueError, "density must"),
         ({"density": float("nan")}, ValueError, "density must"),
@@ -209,8 +218,52 @@ def test_views_of_a_vector_of_another_length_are_refused():
         (((14,), (2, 2), (2, 1, 3)), r"theta must have shape \(18,\), got \(14,\)"),
         (((18,), (2, 3), (2, 1, 3)), r"x must have shape \(2, 2\), got \(2, 3\)"),
         (((18,), (2, 2), (3, 1, 3)), r"state must have shape \(2, 1, 3\), got \(3, 1, 3\)"),
+        (((18,), (2,), (2, 1, 3)), r"x must be float\[B, n_inputs\], a row of 2 for each stream, got shape \(2,\)"),
+        (((18,), (), (2, 1, 3)), r"x must be float\[B, n_inputs\], .* got shape \(\)"),
     ],
 )
 def test_a_step_of_mismatched_shapes_is_refused(shapes, says):
     with pytest.raises(ValueError, match=says):
         cells.make("vanilla", n_inputs=2, n_units=3).step(*map(np.zeros, shapes))
+
+
+def kept_only(name, shape, column):
+    mask = np.zeros(shape, bool)
+    mask[:, column] = True
+    return {name: mask}
+
+
+def test_cells_of_different_masks_have_different_signatures():
+    def signature(name, **options):
+        return cells.make(name, n_inputs=2, n_units=2, **options).signature
+
+    one, other = np.eye(2, dtype=bool), ~np.eye(2, dtype=bool)
+    differing = [
+        [("elstm", {"mask": kept_only("W_oc", (2, 2), column)}) for column in (0, 1)],
+        [("elstm", {"mask": kept_only("W_ox", (2, 2), column)}) for column in (0, 1)],
+        [
+            ("gru", {"bias": False, "mask": {kept: np.ones((2, 2), bool), empty: np.zeros((2, 2), bool)}})
+            for kept, empty in (("W_z", "W_r"), ("W_r", "W_z"))
+        ],
+        [("vanilla", {"mask": {"U": mask}}) for mask in (one, other)],
+        [("vanilla", {"mask": {name: one}}) for name in ("U", "W")],
+        [("lstm", {"bias": bias}) for bias in (True, False)],
+    ]
+    for pair in differing:
+        first, second = (signature(name, **options) for name, options in pair)
+        assert first != second, pair
+        assert first == signature(pair[0][0], **pair[0][1])
+
+
+@pytest.mark.parametrize("name", cells.available())
+def test_what_a_step_returns_is_written_to_without_harm(name):
+    cell = cells.make(name, n_inputs=2, n_units=3)
+    theta, x, before = cell.init(), np.ones((2, 2)), np.full((2, cell.n_components, 3), 0.25)
+    h, state = cell.step(theta, x, before)
+    kept = state.copy()
+    h[:] = 7.0
+    np.testing.assert_array_equal(state, kept)
+    state[:] = 7.0
+    assert (before == 0.25).all()
+    assert (x == 1.0).all()
+    np.testing.assert_array_equal(theta, cell.init())

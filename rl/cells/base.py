@@ -103,7 +103,10 @@ class GatedCell(abc.ABC):
         self.n_inputs = checks.whole("n_inputs", n_inputs, at_least=1)
         self.n_units = checks.whole("n_units", n_units, at_least=1)
         self.seed = checks.whole("seed", seed, at_least=0)
-        self.dtype = np.dtype(checks.known("dtype", str(np.dtype(dtype)), ("float32", "float64")))
+        self.dtype = _real_type(dtype)
+        bias, exact_count = checks.truth("bias", bias), checks.truth("exact_count", exact_count)
+        if exact_count and density is None:
+            raise ValueError("exact_count must be left out where density is, got True; give density")
         blocks = [b for b in self._blocks() if bias or not b.is_bias]
         kept = self._masks(blocks, density, exact_count, mask)
         masks.refuse_deaf_units(kept, blocks, self.n_units)
@@ -179,9 +182,13 @@ class GatedCell(abc.ABC):
 
     @property
     def signature(self) -> str:
-        """What two cells must agree on to exchange weights and state: family, sizes, type, masks."""
-        at = self.layout
-        pattern = zlib.crc32(np.concatenate([*(p.rows for p in at.placed.values()), at.source_of]).tobytes())
+        """What two cells must agree on to exchange weights and state: family, sizes, type, every block and mask."""
+        pattern = 0
+        for name, p in self.layout.placed.items():
+            # With the counts of rows and columns before them, the bytes of two layouts differ somewhere.
+            what = f"{name} {p.block.gate} {p.block.reads} {p.shape} {len(p.rows)}"
+            for part in (what.encode(), p.rows.astype("<i8").tobytes(), p.columns.astype("<i8").tobytes()):
+                pattern = zlib.crc32(part, pattern)
         return f"{self.name} {self.n_inputs}x{self.n_units} {self.dtype} {pattern:08x}"
 
     def views(self, theta: Array) -> dict[str, Array]:
@@ -209,7 +216,7 @@ class GatedCell(abc.ABC):
         return np.zeros((batch, self.n_components, self.n_units), self.dtype)
 
     def step(self, theta: Array, x: Array, state: Array) -> tuple[Array, Array]:
-        """Return (h, state') for `x` float[B, n_inputs] and `state` float[B, S, n].
+        """Return (h, state') for `x` float[B, n_inputs] and `state` float[B, S, n]; both are new arrays.
 
         Raises
         ------
@@ -217,10 +224,14 @@ class GatedCell(abc.ABC):
             If a shape or kind differs.
         """
         theta = checks.array("theta", theta, (self.n_params,), self.dtype)
+        if np.ndim(x) != 2:
+            raise ValueError(
+                f"x must be float[B, n_inputs], a row of {self.n_inputs} for each stream, got shape {np.shape(x)}"
+            )
         x = checks.array("x", x, (len(x), self.n_inputs), self.dtype)
         state = checks.array("state", state, (len(x), self.n_components, self.n_units), self.dtype)
         at = self.linearise(theta, x, state)
-        return at.h, at.state
+        return at.h.copy(), at.state  # h may be a part of the state
 
     def linearise(self, theta: Array, x: Array, state: Array) -> Linearised:
         """Take a step and keep what its derivatives are made of."""
@@ -277,3 +288,12 @@ class GatedCell(abc.ABC):
             if p.block.reads == "x":
                 out += p.vjp(at.theta, delta[:, p.block.gate])
         return out
+
+
+def _real_type(dtype: Any) -> np.dtype[Any]:
+    """Return the type of "float32" or "float64", or of what NumPy takes for them; None is not float64 here."""
+    try:
+        name = None if dtype is None else str(np.dtype(dtype))
+    except (TypeError, ValueError):
+        name = dtype
+    return np.dtype(checks.known("dtype", name, ("float32", "float64")))
