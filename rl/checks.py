@@ -91,15 +91,62 @@ def options(what: str, kind: Any, given: Iterable[str]) -> None:
             raise ValueError(f"an option of {what} must be one of {', '.join(names)}, got {name!r}")
 
 
-def array(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return `value` as an array of real numbers of this shape and type, not necessarily finite."""
-    given = np.asarray(value)
+def array(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], *, where: str = "") -> Array:
+    """Return `value` as an array of real numbers of this shape and type, not necessarily finite.
+
+    `where` ends the messages.
+    """
+    try:
+        given = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array, got rows of different lengths{where}") from error
     if given.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must hold real numbers, got {given.dtype}")
+        raise TypeError(f"{name} must hold real numbers, got {given.dtype}{where}")
     if given.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {given.shape}")
+        raise ValueError(f"{name} must have shape {shape}, got {given.shape}{where}")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
         return given.astype(dtype, copy=False)
+
+
+# -- saved states ------------------------------------------------------------------------------------------------
+def saved_keys(name: str, state: Any, keys: Iterable[str]) -> None:
+    """Refuse what is not a dict of exactly these keys."""
+    if not isinstance(state, dict):
+        raise TypeError(f"{name} must be a dict, got {type(state).__name__}")
+    keys = tuple(keys)
+    if set(state) != set(keys):
+        raise ValueError(f"{name} must hold {', '.join(keys) or 'nothing'}, got {', '.join(map(str, state)) or 'none'}")
+
+
+def saved_version(state: Any, newest: int) -> None:
+    """Refuse a state without a version, or with one that came later than `newest`."""
+    if not isinstance(state, dict):
+        raise TypeError(f"state must be a dict, got {type(state).__name__}")
+    if "version" not in state:
+        raise ValueError(f"state must hold a version, got {', '.join(map(str, state)) or 'none'}")
+    if whole("state['version']", state["version"], at_least=1) > newest:
+        raise ValueError(
+            f"state['version'] must be at most {newest}, got {state['version']!r}; it was saved by a later rl"
+        )
+
+
+def saved_alike(state: dict[str, Any], here: dict[str, Any], owner: str) -> None:
+    """Refuse a state whose numbers and strings differ from those `here`, by name."""
+    for name, value in here.items():
+        if repr(state[name]) != repr(value):  # == of a damaged entry may be an array
+            raise ValueError(f"state must be of {owner} whose {name} is {value!r}, got {state[name]!r}")
+
+
+def saved_array(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return a copy of an array of exactly this shape and type, every entry finite."""
+    wanted = f"{np.dtype(dtype)}{list(shape)}"
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be {wanted}, got {type(value).__name__}")
+    if value.shape != shape or value.dtype != dtype:
+        raise ValueError(f"{name} must be {wanted}, got {value.dtype}{list(value.shape)}")
+    if not np.isfinite(value).all():
+        raise ValueError(f"{name} must be finite, got {value[~np.isfinite(value)][0]}")
+    return np.array(value, order="C")  # in one order, so that sums over it are the same to the bit
 
 
 def all_finite(values: Array) -> bool:

@@ -193,6 +193,11 @@ class Learner(Protocol):
         """The weights, float[P], live: what is written here takes effect at the next step."""
         ...
 
+    @theta.setter
+    def theta(self, value: Array) -> None:
+        """Take the same array only, as `learner.theta -= step` gives it; AttributeError for another."""
+        ...
+
     def step(self, x: Array) -> Array:
         """Advance state and sensitivities by `x` float[n_inputs]; return h float[n_hidden].
 
@@ -230,5 +235,11 @@ class Learner(Protocol):
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on exactly where `state` was taken."""
+        """Go on exactly where `state` was taken.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If it was taken elsewhere than from such a learner, or is damaged; nothing has changed.
+        """
         ...

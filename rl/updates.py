@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from amper.protocols import Array
 from rl import checks
 from rl.optimisers import Moments, Optimiser, Sgd
 from rl.protocols import Learner
+
+#: Of what `state_dict` returns; a reader refuses later ones.
+_VERSION = 1
 
 
 class Updates:
@@ -107,6 +111,8 @@ class Updates:
     def state_dict(self) -> dict[str, Any]:
         """Return everything but the learner, copied; `rl.learners.save` writes it to a file."""
         return {
+            "version": _VERSION,
+            **self._identity(),
             "n_updates": self.n_updates,
             "n_summed": self._n_summed,
             "sum": self._sum.copy(),
@@ -118,19 +124,27 @@ class Updates:
 
         Raises
         ------
-        ValueError
-            If it was taken with another optimiser or another number of weights; nothing has changed.
+        ValueError, TypeError
+            If it was taken with other parameters, another number of weights or by a later version, or is damaged;
+            nothing has changed.
         """
-        here = self.state_dict()
-        moments = state.get("moments", {})
-        if state.keys() != here.keys() or moments.keys() != here["moments"].keys():
-            raise ValueError(
-                f"state must be of {self.optimiser!r}, got one of {', '.join(map(str, moments)) or 'none'}"
-            )
-        for name, values in {"sum": state["sum"], **moments}.items():
-            if values.shape != self._sum.shape or values.dtype != self._sum.dtype:
-                raise ValueError(
-                    f"{name} must be {self._sum.dtype}{list(self._sum.shape)}, got {values.dtype}{list(values.shape)}"
-                )
-        self.n_updates, self._n_summed = int(state["n_updates"]), int(state["n_summed"])
-        self._sum, self._moments = state["sum"].copy(), copy.deepcopy(moments)
+        checks.saved_version(state, _VERSION)
+        checks.saved_keys("state", state, ("version", *self._identity(), "n_updates", "n_summed", "sum", "moments"))
+        checks.saved_alike(state, self._identity(), "updates")
+        checks.saved_keys("state['moments']", state["moments"], self._moments)
+        n_updates = checks.whole("state['n_updates']", state["n_updates"], at_least=0)
+        n_summed = checks.whole("state['n_summed']", state["n_summed"], at_least=0)
+        if n_summed >= self.every:
+            raise ValueError(f"state['n_summed'] must be below every = {self.every}, got {n_summed}")
+        total = checks.saved_array("state['sum']", state["sum"], self._sum.shape, self._sum.dtype)
+        moments = {
+            name: checks.saved_array(f"state['moments'][{name!r}]", state["moments"][name], here.shape, here.dtype)
+            for name, here in self._moments.items()
+        }
+        self.n_updates, self._n_summed, self._sum, self._moments = n_updates, n_summed, total, moments
+
+    def _identity(self) -> dict[str, Any]:
+        optimiser = self.optimiser
+        # The repr of a user's own class may hold an address.
+        named = repr(optimiser) if dataclasses.is_dataclass(optimiser) else type(optimiser).__name__
+        return {"optimiser": named, "step_size": self.step_size, "every": self.every, "clip": self.clip}

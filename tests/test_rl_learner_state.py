@@ -1,5 +1,8 @@
 """What learners hold: saved, loaded and resumed to the bit; and kept as it was when a step is refused."""
 
+import copy
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -92,17 +95,133 @@ def test_a_generator_left_out_of_the_state_is_caught():
     assert not same(whole[0].state_dict()["carried"], resumed[0].state_dict()["carried"])
 
 
+def arrays_of(state, at="state"):
+    """Yield (place, array) of every array in a nested state."""
+    if isinstance(state, np.ndarray):
+        yield at, state
+    entries = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list) else ()
+    for name, entry in entries:
+        yield from arrays_of(entry, f"{at}[{name!r}]")
+
+
 @pytest.mark.parametrize("learner", learners.available())
-def test_a_state_is_a_copy(learner):
+def test_a_state_taken_is_a_copy(learner):
     made, updates = running("vanilla", learner)
     go(made, updates, np.random.default_rng(0), 3)
-    state, other = made.state_dict(), running("vanilla", learner)[0]
-    before = {**state, "theta": state["theta"].copy()}
-    other.load_state_dict(state)
+    states = made.state_dict(), updates.state_dict()
+    before = copy.deepcopy(states)
+    made.reset(np.array([True, False]))  # writes to what is held, in place
+    assert all(map(same, states, before))
     go(made, updates, np.random.default_rng(1), 3)
-    other.theta[:] = 0
-    other.step(np.ones((2, 3)))
-    assert same(state, before)
+    made.reset()
+    made.theta[:] = 0
+    assert all(map(same, states, before))
+
+
+@pytest.mark.parametrize("learner", learners.available())
+def test_a_state_taken_is_written_to_without_harm(learner):
+    made, updates = running("vanilla", learner)
+    go(made, updates, np.random.default_rng(0), 3)
+    before = copy.deepcopy((made.state_dict(), updates.state_dict()))
+    for taken in (made.state_dict(), updates.state_dict()):
+        for _, values in arrays_of(taken):
+            values[...] = 1
+    assert same(made.state_dict(), before[0])
+    assert same(updates.state_dict(), before[1])
+
+
+@pytest.mark.parametrize("learner", learners.available())
+def test_a_state_loaded_is_a_copy(learner):
+    made, updates = running("vanilla", learner)
+    go(made, updates, np.random.default_rng(0), 3)
+    states = made.state_dict(), updates.state_dict()
+    before = copy.deepcopy(states)
+    other = running("vanilla", learner, seed=5)
+    for holder, state in zip(other, states, strict=True):
+        holder.load_state_dict(state)
+    other[0].reset(np.array([True, False]))
+    go(*other, np.random.default_rng(1), 3)
+    other[0].reset()
+    other[0].theta[:] = 0
+    assert all(map(same, states, before))
+    for holder, state in zip(other, states, strict=True):
+        holder.load_state_dict(state)
+    for state in states:
+        for _, values in arrays_of(state):
+            values[...] = 1
+    assert same(other[0].state_dict(), before[0])
+    assert same(other[1].state_dict(), before[1])
+
+
+@pytest.mark.parametrize("learner", learners.available())
+def test_what_a_learner_takes_and_returns_is_written_to_without_harm(learner):
+    made, _ = running("vanilla", learner)
+    x, q = np.ones((2, 3)), np.ones((2, 4))
+    h = made.step(x)
+    before = made.state_dict()
+    gradients = made.gradient(q), made.input_gradient(q)
+    for values in (x, q, h, made.state, *(g.copy() for g in gradients)):
+        values[:] = 7.0
+    assert same(made.state_dict(), before)
+    again = made.gradient(np.ones((2, 4))), made.input_gradient(np.ones((2, 4)))
+    for first, second in zip(gradients, again, strict=True):
+        np.testing.assert_array_equal(first, second)
+        first[:] = 7.0
+    assert same(made.state_dict(), before)
+
+
+@pytest.mark.parametrize("learner", ["bptt", "tbptt"])
+def test_a_reset_of_every_stream_empties_the_window(learner):
+    made, updates = running("vanilla", learner)
+    go(made, updates, np.random.default_rng(0), 3)
+    made.reset()
+    assert (made.state_dict()["steps"], made.state_dict()["began"]) == ([], [])
+    fresh, _ = running("vanilla", learner)
+    fresh.theta[:] = made.theta
+    for one in (made, fresh):
+        one.step(np.full((2, 3), 0.5))
+        assert len(one.state_dict()["steps"]) == 1
+    np.testing.assert_array_equal(made.gradient(np.ones((2, 4))), fresh.gradient(np.ones((2, 4))))
+
+
+@pytest.mark.parametrize("learner", ["bptt", "tbptt"])
+def test_weights_that_steps_share_are_saved_and_held_once(learner):
+    cell = cells.make("vanilla", n_inputs=3, n_units=60, seed=0)
+    made = learners.make(learner, cell, **({"k": 50} if learner == "tbptt" else {}))
+    for t, x in enumerate(np.random.default_rng(0).normal(size=(50, 3))):
+        made.step(x)
+        if t == 20:
+            made.theta[:] *= 0.5
+    state = made.state_dict()
+    assert [len(state["thetas"]), len(state["steps"])] == [2, 50]
+    assert [step["theta"] for step in state["steps"]] == [0] * 21 + [1] * 29
+    other = learners.make(learner, cell, **({"k": 50} if learner == "tbptt" else {}))
+    tracemalloc.start()
+    try:
+        other.load_state_dict(state)
+        held, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    steps = sum(values.nbytes for _, values in arrays_of(state["steps"]))
+    assert held < 1.1 * (2 * made.theta.nbytes + steps) + 50_000
+    assert most < held + 3 * made.theta.nbytes
+    for one in (made, other):
+        one.step(np.ones(3))
+    assert same(made.state_dict(), other.state_dict())
+    np.testing.assert_array_equal(made.gradient(np.ones(60)), other.gradient(np.ones(60)))
+
+
+def test_theta_is_written_in_place_and_never_replaced():
+    made, _ = running("vanilla", "rtrl")
+    theta, step = made.theta, np.full(made.theta.shape, 0.25)
+    expected = theta - step
+    made.theta -= step
+    assert made.theta is theta
+    np.testing.assert_array_equal(theta, expected)
+    for other in (theta.copy(), theta[:], 0.0):
+        with pytest.raises(AttributeError, match="theta must be written in place, got another array"):
+            made.theta = other
+    np.testing.assert_array_equal(made.theta, expected)
 
 
 @pytest.mark.parametrize(
@@ -125,27 +244,138 @@ def test_a_state_of_another_learner_is_refused_and_nothing_changes(make, says):
     assert same(made.state_dict(), before)
 
 
-@pytest.mark.parametrize("break_it", ["drop", "shape", "dtype", "carried", "step", "fields"])
-def test_a_damaged_state_is_refused_and_nothing_changes(break_it):
-    made, updates = running("vanilla", "uoro")
+def put(value, *path):
+    """Return a function that puts `value` at `path` of a state; without it what is there is taken out."""
+
+    def damage(state):
+        for name in path[:-1]:
+            state = state[name]
+        if value is OUT:
+            del state[path[-1]]
+        else:
+            state[path[-1]] = value(state[path[-1]]) if callable(value) else value
+
+    return damage
+
+
+OUT = object()
+
+DAMAGES = [
+    (put(OUT, "generator"), "state must hold .*generator"),
+    (put(OUT, "version"), "state must hold a version, got learner"),
+    (put(2, "version"), r"state\['version'\] must be at most 1, got 2; it was saved by a later rl"),
+    (put("1", "version"), r"state\['version'\] must be a whole number"),
+    (put(0, "version"), r"state\['version'\] must be at least 1"),
+    (put(0, "surplus"), "state must hold .*surplus"),
+    (put(None, "options"), "whose options is"),
+    (put(np.ones(2), "batch"), "whose batch is 2"),
+    (put("abc", "n_steps"), r"state\['n_steps'\] must be a whole number, got 'abc'"),
+    (put(-3.7, "n_steps"), r"state\['n_steps'\] must be a whole number, got -3.7"),
+    (put(-3, "n_steps"), r"state\['n_steps'\] must be at least 0, got -3"),
+    (put(None, "generator"), r"state\['generator'\] must be the state of a PCG64, got None"),
+    (put(OUT, "generator", "uinteger"), r"state\['generator'\] must be the state of a PCG64"),
+    (put(OUT, "generator", "state", "inc"), r"state\['generator'\] must be the state of a PCG64"),
+    (put(-1, "generator", "state", "state"), r"state\['generator'\] must be the state of a PCG64"),
+    (put(1.5, "generator", "state", "state"), r"state\['generator'\] must be the state of a PCG64"),
+    (put("MT19937", "generator", "bit_generator"), r"state\['generator'\] must be the state of a PCG64"),
+    (put(lambda a: a[:-1], "theta"), r"state\['theta'\] must be float64\[\d+\], got float64\[\d+\]"),
+    (put(lambda a: a * np.nan, "theta"), r"state\['theta'\] must be finite, got nan"),
+    (put(lambda a: a.tolist(), "theta"), r"state\['theta'\] must be float64\[\d+\], got list"),
+    (put(None, "state"), r"state\['state'\] must be float64\[2, 1, 4\], got NoneType"),
+    (put(lambda a: a.astype(np.float32), "state"), r"state\['state'\] must be float64"),
+    (put(lambda a: a + 1, "state"), r"state\['state'\] must be the state after the last of its steps"),
+    (put(lambda a: a.astype(int), "stepped"), r"state\['stepped'\] must be bool\[2\], got int64\[2\]"),
+    (put(lambda a: ~a, "stepped"), r"state\['steps'\] must hold a step exactly if a stream has stepped"),
+    (put([], "steps"), r"state\['steps'\] must hold a step exactly if a stream has stepped"),
+    (put(lambda a: a * 4, "steps"), r"state\['steps'\] must hold at most"),
+    (put(None, "steps"), r"state\['steps'\] must be a list"),
+    (put(None, "thetas"), r"state\['thetas'\] must be a list"),
+    (put([], "thetas"), r"state\['steps'\]\[0\]\['theta'\] must be an index into thetas"),
+    (put(lambda a: a[:1], "thetas", 0), r"state\['thetas'\]\[0\] must be float64"),
+    (put(5, "steps", 0, "theta"), "must be an index into thetas, got 5 of "),
+    (put(-1, "steps", 0, "theta"), "must be at least 0"),
+    (put(None, "steps", 0), r"state\['steps'\]\[0\] must be a dict"),
+    (put(OUT, "steps", 0, "x"), r"state\['steps'\]\[0\] must hold"),
+    (put(lambda a: a[:1], "steps", 0, "carry"), r"state\['steps'\]\[0\]\['carry'\] must be float64"),
+    (put(lambda a: a * np.inf, "steps", 0, "coefficients"), r"\['coefficients'\] must be finite"),
+    (put(None, "carried"), r"state\['carried'\] must be a dict, got NoneType"),
+    (put(0, "carried", "Z"), r"state\['carried'\] must hold"),
+]
+
+
+def refused_without_a_change(holder, state, damage, says):
+    before = copy.deepcopy(holder.state_dict())
+    damage(state)
+    with pytest.raises((ValueError, TypeError), match=says):
+        holder.load_state_dict(state)
+    assert same(holder.state_dict(), before)
+
+
+@pytest.mark.parametrize(("damage", "says"), DAMAGES, ids=range(len(DAMAGES)))
+@pytest.mark.parametrize("learner", ["uoro", "tbptt", "bptt"])
+def test_a_damaged_state_is_refused_and_nothing_changes(learner, damage, says):
+    other, updates = running("vanilla", learner, seed=3)
+    go(other, updates, np.random.default_rng(0), 2)
+    made, updates = running("vanilla", learner)
+    go(made, updates, np.random.default_rng(1), 4)
+    refused_without_a_change(made, other.state_dict(), damage, says)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (put(lambda a: a[:1], "began", 0), r"state\['began'\]\[0\] must be bool\[2\], got bool\[1\]"),
+        (put(lambda a: a.astype(int), "began", 0), r"state\['began'\]\[0\] must be bool\[2\], got int64\[2\]"),
+        (put(lambda a: a.tolist(), "began", 0), r"state\['began'\]\[0\] must be bool\[2\], got list"),
+        (put(lambda a: a[:-1], "began"), r"state\['began'\] must have an entry for each of 2 steps, got 1"),
+        (put(None, "began"), r"state\['began'\] must be a list"),
+        (put(OUT, "began"), "state must hold began"),
+    ],
+)
+@pytest.mark.parametrize("learner", ["tbptt", "bptt"])
+def test_damaged_beginnings_are_refused_and_nothing_changes(learner, damage, says):
+    made, updates = running("vanilla", learner)
     go(made, updates, np.random.default_rng(0), 2)
-    before = made.state_dict()
-    state = made.state_dict()
-    if break_it == "drop":
-        del state["generator"]
-    elif break_it == "shape":
-        state["theta"] = state["theta"][:-1]
-    elif break_it == "dtype":
-        state["state"] = state["state"].astype(np.float32)
-    elif break_it == "step":
-        state["steps"][0]["carry"] = state["steps"][0]["carry"][:1]
-    elif break_it == "fields":
-        del state["steps"][0]["x"]
-    else:
-        state["carried"] = {"A": state["carried"]["A"]}
-    with pytest.raises(ValueError, match="must"):
-        made.load_state_dict(state)
-    assert same(made.state_dict(), before)
+    refused_without_a_change(made, made.state_dict(), damage, says)
+    if learner == "bptt":
+        never = put(lambda a: a & False, "began", 0)
+        refused_without_a_change(made, made.state_dict(), never, "must hold the beginning of every stream")
+
+
+@pytest.mark.parametrize("state", [None, [], "state"])
+def test_what_is_no_state_is_refused(state):
+    for holder in running("vanilla", "rtrl"):
+        with pytest.raises(TypeError, match="state must be a dict"):
+            holder.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("learner", "one", "other"),
+    [
+        ("tbptt", {"k": 3}, {"k": 4}),
+        ("snap", {"n": 4}, {"n": 5}),  # the same pairs
+        ("uoro", {"start": "zero"}, {"start": "normal"}),
+        ("rflo", {"feedback": "true"}, {"feedback": "random"}),
+        ("rflo", {"feedback": np.ones((4, 2))}, {"feedback": np.full((4, 2), 2.0)}),
+    ],
+)
+def test_a_state_of_other_options_is_refused(learner, one, other):
+    cell = cells.make("vanilla", n_inputs=3, n_units=4)
+    made, differing = learners.make(learner, cell, **one), learners.make(learner, cell, **other)
+    for running_one in (made, differing):
+        running_one.step(np.ones(3))
+    refused_without_a_change(
+        made, differing.state_dict(), lambda _: None, "state must be of a learner whose options is"
+    )
+    learners.make(learner, cell, **one).load_state_dict(made.state_dict())
+
+
+def test_a_state_of_a_cell_of_another_mask_is_refused():
+    made = [
+        learners.make("rtrl", cells.make("elstm", n_inputs=2, n_units=2, mask={"W_oc": np.eye(2, dtype=bool)[[i, i]]}))
+        for i in range(2)
+    ]
+    refused_without_a_change(made[0], made[1].state_dict(), lambda _: None, "whose cell is")
 
 
 def test_other_files_are_refused(tmp_path):
@@ -226,6 +456,15 @@ def test_an_overflowing_gradient_is_refused_by_step():
         made.step(np.full(3, 5.0))
     with pytest.raises(FloatingPointError, match=r"gradient must stay finite, got .* at step 100"):
         made.gradient(np.full(4, 1.7e308))
+
+
+def test_an_overflowing_input_gradient_is_refused_by_step():
+    made = learners.make("rtrl", cells.make("vanilla", n_inputs=3, n_units=4))
+    made.cell.views(made.theta)["W"][:] = 10.0
+    made.cell.views(made.theta)["b"][:] = 0.0
+    made.step(np.zeros(3))  # tanh' = 1
+    with pytest.raises(FloatingPointError, match=r"input gradient must stay finite, got inf at index .* at step 1"):
+        made.input_gradient(np.full(4, 1e308))
 
 
 @pytest.mark.parametrize(
@@ -336,11 +575,43 @@ def test_an_update_that_overflows_is_refused_and_changes_nothing(optimiser):
     assert clipped.add(np.full(4, 1e200))
 
 
-def test_a_state_of_another_optimiser_is_refused():
+def test_a_state_of_other_updates_is_refused():
     learner = learners.make("rtrl", cells.make("vanilla", n_inputs=3, n_units=4))
-    updates = Updates(learner, optimiser=Adam())
-    with pytest.raises(ValueError, match="state must be of Adam"):
-        updates.load_state_dict(Updates(learner).state_dict())
-    other = learners.make("rtrl", cells.make("vanilla", n_inputs=3, n_units=5))
-    with pytest.raises(ValueError, match="sum must be"):
-        updates.load_state_dict(Updates(other, optimiser=Adam()).state_dict())
+    same_as = {"optimiser": Adam(), "step_size": 0.1, "every": 2, "clip": 1.0}
+    updates = Updates(learner, **same_as)
+    learner.step(np.ones(3))
+    updates.add(np.ones(4))
+    for name, value in {
+        "optimiser": Adam(beta1=0.8), "step_size": 0.2, "every": 3, "clip": None,
+    }.items():  # fmt: skip
+        other = Updates(learner, **{**same_as, name: value})
+        refused_without_a_change(
+            updates, other.state_dict(), lambda _: None, f"state must be of updates whose {name} is"
+        )
+    other = Updates(learner, **{**same_as, "optimiser": RmsProp()})
+    refused_without_a_change(updates, other.state_dict(), lambda _: None, "whose optimiser is 'Adam.*got 'RmsProp")
+    wider = learners.make("rtrl", cells.make("vanilla", n_inputs=3, n_units=5))
+    refused_without_a_change(updates, Updates(wider, **same_as).state_dict(), lambda _: None, r"\['sum'\] must be")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (put(OUT, "version"), "state must hold a version"),
+        (put(2, "version"), "must be at most 1, got 2"),
+        (put(OUT, "sum"), "state must hold .*sum"),
+        (put(None, "sum"), r"state\['sum'\] must be float64"),
+        (put(lambda a: a.tolist(), "sum"), r"state\['sum'\] must be float64\[\d+\], got list"),
+        (put(lambda a: a * np.nan, "sum"), r"state\['sum'\] must be finite, got nan"),
+        (put(lambda a: a + np.inf, "moments", "v"), r"state\['moments'\]\['v'\] must be finite, got inf"),
+        (put(OUT, "moments", "v"), r"state\['moments'\] must hold m, v, got m"),
+        (put(None, "moments"), r"state\['moments'\] must be a dict"),
+        (put(2, "n_summed"), r"state\['n_summed'\] must be below every = 2, got 2"),
+        (put(-1, "n_summed"), r"state\['n_summed'\] must be at least 0"),
+        (put(0.5, "n_updates"), r"state\['n_updates'\] must be a whole number"),
+    ],
+)
+def test_a_damaged_state_of_updates_is_refused_and_nothing_changes(damage, says):
+    learner, updates = running("vanilla", "rtrl")
+    go(learner, updates, np.random.default_rng(0), 3)
+    refused_without_a_change(updates, updates.state_dict(), damage, says)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import abc
-import copy
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +13,11 @@ from rl import checks
 from rl.cells.base import Linearised
 from rl.protocols import Cell
 from rl.streams import stream
+
+#: Of what `state_dict` returns; a reader refuses later ones.
+_VERSION = 1
+#: A step's arrays; the weights aside, which steps share.
+_FIELDS = tuple(field.name for field in dataclasses.fields(Linearised) if field.name != "theta")
 
 #: Arrays by name, the first axis over the streams.
 Carried = dict[str, Array]
@@ -69,6 +72,12 @@ class OnlineLearner(abc.ABC):
     def theta(self) -> Array:
         """The weights, float[P]; what is written here takes effect at the next step."""
         return self._theta
+
+    @theta.setter
+    def theta(self, value: Array) -> None:
+        # `learner.theta -= step` writes in place, and then assigns the array it has written to.
+        if value is not self._theta:
+            raise AttributeError("theta must be written in place, got another array; write learner.theta[:] = ...")
 
     @property
     def state(self) -> Array:
@@ -172,23 +181,29 @@ class OnlineLearner(abc.ABC):
         """Return the steps whose derivatives a gradient needs, oldest first."""
         return [] if self._at is None else [self._at]
 
-    def _put_steps(self, steps: list[Linearised], state: dict[str, Any]) -> None:
-        self._at = steps[-1] if steps else None
+    def _most_steps(self) -> int | None:
+        """Return how many of them there can be; None is no limit."""
+        return 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything, copied; `rl.learners.save` writes it to a file."""
+        """Return everything, copied; `rl.learners.save` writes it to a file.
+
+        Weights that several steps were taken with are there once, in "thetas"; a step's "theta" is their index.
+        """
+        steps = self._steps()
+        thetas = list({id(at.theta): at.theta for at in steps}.values())
+        index = {id(theta): i for i, theta in enumerate(thetas)}
         return {
-            "learner": self.name,
-            "cell": self.cell.signature,
-            "options": self._options(),
-            "batch": self.batch,
+            "version": _VERSION,
+            **self._identity(),
             "n_steps": self.n_steps,
             "generator": self._rng.bit_generator.state,
             "theta": self._theta.copy(),
             "state": self._state.copy(),
             "stepped": self._stepped.copy(),
             "carried": {name: values.copy() for name, values in self._carried.items()},
-            "steps": [_as_dict(at) for at in self._steps()],
+            "thetas": [theta.copy() for theta in thetas],
+            "steps": [{"theta": index[id(at.theta)], **{n: getattr(at, n).copy() for n in _FIELDS}} for at in steps],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -196,57 +211,104 @@ class OnlineLearner(abc.ABC):
 
         Raises
         ------
-        ValueError
-            If it was taken from another method, cell, batch or option; nothing has changed.
+        ValueError, TypeError
+            If it was taken from another method, cell, batch or option, or by a later version, or is damaged;
+            nothing has changed.
         """
-        here = self.state_dict()
-        if state.keys() != here.keys():
-            raise ValueError(f"state must hold {', '.join(here)}, got {', '.join(map(str, state))}")
-        for name in ("learner", "cell", "options", "batch"):
-            if state[name] != here[name]:
-                raise ValueError(f"state must be of a learner whose {name} is {here[name]!r}, got {state[name]!r}")
-        _same_shapes(["theta", "state", "stepped"], here, state)
-        if state["carried"].keys() != here["carried"].keys():
-            raise ValueError(
-                f"state['carried'] must hold {', '.join(here['carried'])}, got {', '.join(state['carried'])}"
-            )
-        _same_shapes(here["carried"], here["carried"], state["carried"])
+        checks.saved_version(state, _VERSION)
+        self._put(self._read(state))
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "learner": self.name,
+            "cell": self.cell.signature,
+            "options": self._options(),
+            "batch": self.batch,
+        }
+
+    def _read(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return what is to be held, checked and copied; `state` has every key of `state_dict`, and no other."""
+        keys = ("n_steps", "generator", "theta", "state", "stepped", "carried", "thetas", "steps")
+        checks.saved_keys("state", state, ("version", *self._identity(), *keys))
+        checks.saved_alike(state, self._identity(), "a learner")
+        checks.saved_keys("state['carried']", state["carried"], self._carried)
+        arrays = {"theta": self._theta, "state": self._state, "stepped": self._stepped}
+        read: dict[str, Any] = {
+            "n_steps": checks.whole("state['n_steps']", state["n_steps"], at_least=0),
+            "generator": self._read_generator(state["generator"]),
+            **{n: checks.saved_array(f"state[{n!r}]", state[n], a.shape, a.dtype) for n, a in arrays.items()},
+            "carried": {
+                n: checks.saved_array(f"state['carried'][{n!r}]", state["carried"][n], a.shape, a.dtype)
+                for n, a in self._carried.items()
+            },
+        }
+        read["steps"] = self._read_steps(state["thetas"], state["steps"])
+        self._refuse_mismatch(read)
+        return read
+
+    def _read_generator(self, saved: Any) -> Any:
+        scratch = type(self._rng.bit_generator)(0)
+        try:
+            scratch.state = saved
+            same = bool(scratch.state == saved)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            same = False
+        if not same:
+            name = type(scratch).__name__
+            raise ValueError(f"state['generator'] must be the state of a {name}, got {saved!r}")
+        return scratch.state
+
+    def _read_steps(self, thetas: Any, steps: Any) -> list[Linearised]:
+        for name, value in {"thetas": thetas, "steps": steps}.items():
+            if not isinstance(value, list):
+                raise TypeError(f"state[{name!r}] must be a list, got {type(value).__name__}")
+        weights = [
+            checks.saved_array(f"state['thetas'][{i}]", theta, self._theta.shape, self.cell.dtype)
+            for i, theta in enumerate(thetas)
+        ]
+        if not steps:
+            return []
         x = np.zeros((self.n_streams, self.cell.n_inputs), self.cell.dtype)
-        template = self.cell.linearise(self.cell.init(), x, self.cell.initial_state(self.n_streams))
-        steps = _as_steps(state["steps"], _as_dict(template))
-        state = copy.deepcopy({name: value for name, value in state.items() if name != "steps"})
-        self._rng.bit_generator.state = state["generator"]
-        self.n_steps = int(state["n_steps"])
-        self._theta[:] = state["theta"]
-        self._state, self._stepped, self._carried = state["state"], state["stepped"], state["carried"]
-        self._put_steps(steps, state)
-        self._used = None if self._at is None else self._at.theta
+        with np.errstate(all="ignore"):
+            like = self.cell.linearise(self.cell.init(), x, self.cell.initial_state(self.n_streams))
+        read: list[Linearised] = []
+        for i, saved in enumerate(steps):
+            at = f"state['steps'][{i}]"
+            checks.saved_keys(at, saved, ("theta", *_FIELDS))
+            which = checks.whole(f"{at}['theta']", saved["theta"], at_least=0)
+            if which >= len(weights):
+                raise ValueError(f"{at}['theta'] must be an index into thetas, got {which} of {len(weights)}")
+            arrays = {
+                n: checks.saved_array(f"{at}[{n!r}]", saved[n], getattr(like, n).shape, getattr(like, n).dtype)
+                for n in _FIELDS
+            }
+            read.append(Linearised(theta=weights[which], **arrays))
+        return read
 
-
-def _as_dict(at: Linearised) -> dict[str, Array]:
-    return {field.name: getattr(at, field.name).copy() for field in dataclasses.fields(at)}
-
-
-def _as_steps(saved: list[dict[str, Array]], template: dict[str, Array]) -> list[Linearised]:
-    """Return copies of saved steps; weights that are equal from one to the next are held once."""
-    steps: list[Linearised] = []
-    for fields in saved:
-        if fields.keys() != template.keys():
-            raise ValueError(f"state['steps'] must hold {', '.join(template)}, got {', '.join(fields)}")
-        _same_shapes(template, template, fields)
-        same = bool(steps) and np.array_equal(steps[-1].theta, fields["theta"])
-        theta = steps[-1].theta if same else fields["theta"].copy()
-        steps.append(Linearised(theta=theta, **{k: v.copy() for k, v in fields.items() if k != "theta"}))
-    return steps
-
-
-def _same_shapes(names: Any, here: Mapping[str, Array], state: Mapping[str, Array]) -> None:
-    for name in names:
-        if state[name].shape != here[name].shape or state[name].dtype != here[name].dtype:
+    def _refuse_mismatch(self, read: dict[str, Any]) -> None:
+        """Refuse parts that no run could have left together."""
+        steps, stepped, most = read["steps"], read["stepped"], self._most_steps()
+        if bool(steps) != bool(stepped.any()):
             raise ValueError(
-                f"state[{name!r}] must be {here[name].dtype}{list(here[name].shape)}, "
-                f"got {state[name].dtype}{list(state[name].shape)}"
+                f"state['steps'] must hold a step exactly if a stream has stepped, got {len(steps)} steps "
+                f"and stepped {stepped.tolist()}"
             )
+        if len(steps) > (read["n_steps"] if most is None else min(most, read["n_steps"])):
+            raise ValueError(
+                f"state['steps'] must hold at most {'n_steps' if most is None else most} steps, got {len(steps)} of "
+                f"{read['n_steps']}"
+            )
+        if steps and not np.array_equal(steps[-1].state[stepped], read["state"][stepped]):
+            raise ValueError("state['state'] must be the state after the last of its steps, got another")
+
+    def _put(self, read: dict[str, Any]) -> None:
+        """Hold what `_read` returned; nothing here can fail."""
+        self._rng.bit_generator.state = read["generator"]
+        self.n_steps = read["n_steps"]
+        self._theta[:] = read["theta"]
+        self._state, self._stepped, self._carried = read["state"], read["stepped"], read["carried"]
+        self._at = read["steps"][-1] if read["steps"] else None
+        self._used = None if self._at is None else self._at.theta
 
 
 def _first_bad(values: Array) -> str:

@@ -86,19 +86,33 @@ class Bptt(OnlineLearner):
         """Return everything, copied: the window's steps too."""
         return {**super().state_dict(), "began": [began.copy() for _, began in self._window]}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on exactly where `state` was taken."""
-        if len(state.get("began", ())) != len(state.get("steps", ())):
-            raise ValueError(f"state must hold a beginning for each step, got {len(state.get('began', ()))}")
-        super().load_state_dict(state)
+    def _read(self, state: dict[str, Any]) -> dict[str, Any]:
+        if "began" not in state:
+            raise ValueError(f"state must hold began, got {', '.join(map(str, state))}")
+        read = super()._read({name: value for name, value in state.items() if name != "began"})
+        saved, steps = state["began"], read["steps"]
+        if not isinstance(saved, list):
+            raise TypeError(f"state['began'] must be a list, got {type(saved).__name__}")
+        if len(saved) != len(steps):
+            raise ValueError(f"state['began'] must have an entry for each of {len(steps)} steps, got {len(saved)}")
+        read["began"] = [
+            checks.saved_array(f"state['began'][{i}]", began, (self.n_streams,), np.bool_)
+            for i, began in enumerate(saved)
+        ]
+        if self._length() is None and steps and not np.any(read["began"], axis=0).all():
+            raise ValueError("state['began'] must hold the beginning of every stream, got none of some")
+        return read
+
+    def _put(self, read: dict[str, Any]) -> None:
+        super()._put(read)
+        self._window.clear()
+        self._window.extend(zip(read["steps"], read["began"], strict=True))
 
     def _steps(self) -> list[Linearised]:
         return [at for at, _ in self._window]
 
-    def _put_steps(self, steps: list[Linearised], state: dict[str, Any]) -> None:
-        super()._put_steps(steps, state)
-        self._window.clear()
-        self._window.extend(zip(steps, state["began"], strict=True))
+    def _most_steps(self) -> int | None:
+        return self._length()
 
 
 class TruncatedBptt(Bptt):
