@@ -56,8 +56,10 @@ class Updates:
         every: int = 1,
         clip: float | None = None,
     ) -> None:
+        checks.having("learner", learner, ("theta", "gradient"), "a learner, as rl.learners.make returns")
         self.learner = learner
-        self.optimiser = optimiser or Sgd()
+        self.optimiser: Optimiser = Sgd() if optimiser is None else optimiser
+        checks.having("optimiser", self.optimiser, ("start", "advance"), "Sgd(), RmsProp() or Adam() of rl.optimisers")
         self.step_size = checks.number("step_size", step_size, above=0.0)
         self.every = checks.whole("every", every, at_least=1)
         self.clip = None if clip is None else checks.number("clip", clip, above=0.0)
@@ -95,10 +97,13 @@ class Updates:
     def _clipped(self, gradient: Array) -> Array:
         if self.clip is None:
             return gradient
-        largest = np.abs(gradient).max(initial=0.0)
-        # Squares of large entries would overflow where the norm does not.
-        norm = largest * np.linalg.norm(gradient / largest) if largest > 0 else largest
-        return gradient if norm <= self.clip else gradient * gradient.dtype.type(self.clip / norm)
+        largest = float(np.abs(gradient).max(initial=0.0))
+        if largest == 0.0:
+            return gradient
+        # Squares of large entries overflow where the norm does not, and the norm where the entries do not.
+        scaled = gradient / gradient.dtype.type(largest)
+        norm = float(np.linalg.norm(scaled))
+        return gradient if largest * norm <= self.clip else scaled * gradient.dtype.type(self.clip / norm)
 
     def _refuse_overflow(self, name: str, values: Array) -> None:
         if not checks.all_finite(values):

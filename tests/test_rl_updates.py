@@ -80,12 +80,40 @@ def test_a_gradient_of_zeros_is_not_clipped_to_nan():
     assert (learner.theta == 1.0).all()
 
 
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize("entry", [1e-44, 1e-20, 1.0, 2e37, 3e38])
+def test_clipping_in_float32_does_not_overflow_and_keeps_the_direction(size, entry):
+    learner = Given(np.zeros(size, np.float32))
+    Updates(learner, step_size=1.0, clip=1.0).add(np.full(size, entry, np.float32))
+    entry = float(np.float32(entry))
+    expected = entry * min(1.0, 1.0 / (entry * math.sqrt(size)))
+    np.testing.assert_allclose(learner.theta, np.full(size, -expected), rtol=1e-5)
+    assert learner.theta.dtype == np.float32
+
+
 @pytest.mark.parametrize(
-    "bad", [{"decay": 1.0}, {"decay": -0.1}, {"eps": 0.0}, {"initial": -1.0}, {"initial": math.inf}]
+    ("optimiser", "bad", "kind"),
+    [
+        (RmsProp, {"decay": 1.0}, ValueError),
+        (RmsProp, {"decay": -0.1}, ValueError),
+        (RmsProp, {"decay": math.nan}, ValueError),
+        (RmsProp, {"decay": "a"}, TypeError),
+        (RmsProp, {"eps": 0.0}, ValueError),
+        (RmsProp, {"eps": math.inf}, ValueError),
+        (RmsProp, {"eps": None}, TypeError),
+        (RmsProp, {"initial": -1.0}, ValueError),
+        (RmsProp, {"initial": math.inf}, ValueError),
+        (RmsProp, {"initial": True}, TypeError),
+        (Adam, {"beta1": 1.0}, ValueError),
+        (Adam, {"beta2": [0.9]}, TypeError),
+        (Adam, {"eps": math.inf}, ValueError),
+        (Adam, {"eps": math.nan}, ValueError),
+        (Adam, {"eps": "1e-8"}, TypeError),
+    ],
 )
-def test_rmsprop_refuses_parameters_out_of_range(bad):
-    with pytest.raises(ValueError, match=f"{next(iter(bad))} must be"):
-        RmsProp(**bad)
+def test_optimisers_refuse_parameters_out_of_range(optimiser, bad, kind):
+    with pytest.raises(kind, match=f"{next(iter(bad))} must be .*got"):
+        optimiser(**bad)
 
 
 @pytest.mark.parametrize("cell", cells.available())
