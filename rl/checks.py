@@ -63,6 +63,22 @@ def known(what: str, name: Any, names: Iterable[str]) -> str:
     return name
 
 
+def registration(name: Any, factory: Any, registered: Iterable[str]) -> None:
+    """Refuse a name that is no word or is taken, and a factory that cannot be called."""
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"name must be a string that is not empty, got {name!r}")
+    if not callable(factory):
+        raise TypeError(f"factory must be a class or another callable, got {factory!r}")
+    if name in registered:
+        raise ValueError(f"name must be new, got {name!r}, which is registered")
+
+
+def having(name: str, value: Any, members: Iterable[str], wanted: str) -> None:
+    """Refuse an object that lacks one of `members`, and a class in place of an object."""
+    if isinstance(value, type) or not all(hasattr(value, member) for member in members):
+        raise TypeError(f"{name} must be {wanted}, got {value!r}")
+
+
 def options(what: str, kind: Any, given: Iterable[str]) -> None:
     """Refuse keywords that no constructor of the class `kind` takes; another callable is not asked.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import rl
-from rl import cells
+from rl import cells, learners
 from rl.cells.gru import Gru
 from rl.cells.masks import drawn
 from tests.naive import recurrent as naive
@@ -188,6 +188,7 @@ def test_a_unit_without_any_incoming_weight_is_refused_by_number(name):
         ({"density": 0.5, "mask": np.ones((4, 7), bool)}, ValueError, "mask must be left out"),
         ({"mask": np.ones((4, 6), bool)}, ValueError, r"mask must be bool\[4, 7\]"),
         ({"mask": np.ones((4, 7))}, ValueError, r"mask must be bool\[4, 7\], got float64"),
+        ({"mask": [[True], [True, False]]}, ValueError, r"mask must be bool\[4, 7\], got rows of different lengths"),
         ({"mask": {"V": np.ones((4, 4), bool)}}, ValueError, "mask must name matrices among U, W"),
         ({"mask": {"U": np.ones((4, 3), bool)}}, ValueError, r"mask\['U'\] must be bool\[4, 4\]"),
         ({"sparsity": 0.5}, ValueError, "an option of vanilla must be one of tau, n_inputs, .*, got 'sparsity'"),
@@ -205,6 +206,22 @@ def test_unknown_cells_are_refused_and_taken_names_too():
         cells.make("vanila", n_inputs=1, n_units=1)
     with pytest.raises(ValueError, match="name must be new"):
         cells.register("gru", Gru)
+
+
+@pytest.mark.parametrize(
+    ("name", "factory", "says"),
+    [
+        (5, Gru, "name must be a string that is not empty, got 5"),
+        ("", Gru, "name must be a string that is not empty, got ''"),
+        ("none", None, "factory must be a class or another callable, got None"),
+    ],
+)
+@pytest.mark.parametrize("registry", [cells, learners])
+def test_what_cannot_be_made_by_name_is_not_registered(registry, name, factory, says):
+    before = registry.available()
+    with pytest.raises(TypeError, match=says):
+        registry.register(name, factory)
+    assert registry.available() == before
 
 
 def test_views_of_a_vector_of_another_length_are_refused():

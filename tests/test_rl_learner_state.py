@@ -1,6 +1,7 @@
 """What learners hold: saved, loaded and resumed to the bit; and kept as it was when a step is refused."""
 
 import copy
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import rl
 from rl import cells, learners
+from rl.cells.vanilla import Vanilla
 from rl.learners.rtrl import Rtrl
 from rl.optimisers import Adam, RmsProp
 from rl.updates import Updates
@@ -470,10 +472,11 @@ def test_an_overflowing_input_gradient_is_refused_by_step():
 @pytest.mark.parametrize(
     ("x", "kind", "says"),
     [
-        (np.ones(4), ValueError, r"x must have shape \(3,\), got \(4,\)"),
+        (np.ones(4), ValueError, r"x must have shape \(3,\), got \(4,\) at step 1; nothing has changed"),
+        ([[1.0], [1.0, 2.0]], ValueError, "x must be an array, got rows of different lengths at step 1"),
         (np.ones((1, 3)), ValueError, r"x must have shape \(3,\), got \(1, 3\)"),
-        (np.array(["a", "b", "c"]), TypeError, "x must hold real numbers"),
-        (np.ones(3, complex), TypeError, "x must hold real numbers"),
+        (np.array(["a", "b", "c"]), TypeError, "x must hold real numbers, got .* at step 1; nothing has changed"),
+        (np.ones(3, complex), TypeError, "x must hold real numbers, got .* at step 1; nothing has changed"),
     ],
 )
 def test_inputs_of_another_shape_or_kind_are_refused(x, kind, says):
@@ -488,7 +491,7 @@ def test_shapes_of_batches_are_checked():
     with pytest.raises(ValueError, match=r"x must have shape \(2, 3\)"):
         made.step(np.ones(3))
     made.step(np.ones((2, 3)))
-    with pytest.raises(ValueError, match=r"dl_dh must have shape \(2, 8\), got \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"dl_dh must have shape \(2, 8\), got \(2, 4\) at step 1; nothing has"):
         made.gradient(np.ones((2, 4)))
     for mask in (np.ones(3, bool), np.ones(2), True):
         with pytest.raises(ValueError, match=r"mask must be bool\[2\]"):
@@ -532,6 +535,62 @@ def test_options_out_of_range_are_refused(name, bad, kind, says):
         learners.make(name, cells.make("vanilla", n_inputs=3, n_units=4), **bad)
 
 
+COSTS_REFUSED = [
+    ("kf-rtrl", "lstm", {}, ValueError, "cell must be 'vanilla'.* for kf-rtrl, got 'lstm'"),
+    ("rflo", "gru", {}, ValueError, "cell must be 'vanilla'.* for rflo, got 'gru'"),
+    ("rflo", "elstm", {"feedback": "random"}, ValueError, "cell must be 'vanilla'.* for rflo, got 'elstm'"),
+    ("snap", "vanilla", {"n": 0}, ValueError, "n must be at least 1, got 0"),
+    ("snap", "vanilla", {"n": 1.5}, TypeError, "n must be a whole number, got 1.5"),
+    ("tbptt", "vanilla", {"k": -5}, ValueError, "k must be at least 1, got -5"),
+    ("tbptt", "vanilla", {"n_weights": 0}, ValueError, "n_weights must be at least 1, got 0"),
+    ("bptt", "vanilla", {"n_steps": 0}, ValueError, "n_steps must be at least 1, got 0"),
+    ("bptt", "vanilla", {}, TypeError, "n_steps must be given for the cost of bptt"),
+    ("rtrl", "vanilla", {"speed": 1}, ValueError, "an option of rtrl's cost must be one of seed, got 'speed'"),
+    ("tbptt", "vanilla", {"n": 1}, ValueError, "an option of tbptt's cost must be one of k, n_weights, seed, got 'n'"),
+    ("rtrl", "vanilla", {"seed": -1}, ValueError, "seed must be at least 0"),
+    ("uoro", "vanilla", {"start": "ones"}, ValueError, "start must be one of zero, normal, got 'ones'"),
+    ("rflo", "vanilla", {"feedback": "both"}, ValueError, "feedback must be one of true, random, got 'both'"),
+    ("rflo", "vanilla", {"feedback": np.ones((3, 2))}, ValueError, r"feedback must have shape \(4, 2\)"),
+    ("rflo", "vanilla", {"feedback": "random", "n_errors": 0}, ValueError, "n_errors must be at least 1"),
+]
+
+
+@pytest.mark.parametrize(("name", "cell", "bad", "kind", "says"), COSTS_REFUSED)
+def test_the_cost_of_what_cannot_be_made_is_refused(name, cell, bad, kind, says):
+    with pytest.raises(kind, match=says):
+        learners.cost(name, cells.make(cell, n_inputs=3, n_units=4), **bad)
+
+
+def test_the_cost_of_what_can_be_made_is_counted():
+    for cell, learner in PAIRS:
+        made = cells.make(cell, n_inputs=3, n_units=4)
+        needed = {"n_steps": 5} if learner == "bptt" else {}
+        assert learners.cost(learner, made, 2, seed=1, **needed) == learners.cost(learner, made, 2, **needed)
+
+
+@pytest.mark.parametrize("bad", ["vanilla", None, Vanilla])
+def test_what_is_no_cell_is_refused(bad):
+    for call in (learners.make, learners.cost):
+        for name in learners.available():
+            with pytest.raises(TypeError, match=r"cell must be a cell, as rl\.cells\.make returns, got "):
+                call(name, bad)
+
+
+class SecretLeak(Vanilla):
+    """A leaky cell that says its units take over nothing."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.layout = dataclasses.replace(self.layout, carries=False)
+
+
+@pytest.mark.parametrize("learner", learners.available())
+def test_a_cell_that_hides_what_its_units_take_over_is_refused(learner):
+    with pytest.raises(ValueError, match="cell must have carries = True where its units take over their own state"):
+        learners.make(learner, SecretLeak(n_inputs=3, n_units=4, tau=2.0))
+    learners.make(learner, SecretLeak(n_inputs=3, n_units=4, tau=1.0))
+
+
 def test_unknown_learners_are_refused_and_taken_names_too():
     cell = cells.make("gru", n_inputs=3, n_units=4)
     with pytest.raises(ValueError, match=r"learner must be one of rtrl, .*did you mean 'snap'"):
@@ -551,12 +610,20 @@ def test_unknown_learners_are_refused_and_taken_names_too():
         ({"step_size": "small"}, TypeError, "step_size must be a number"),
         ({"every": 0}, ValueError, "every must be at least 1"),
         ({"clip": 0.0}, ValueError, "clip must"),
+        ({"optimiser": "adam"}, TypeError, r"optimiser must be Sgd\(\), .* got 'adam'"),
+        ({"optimiser": Adam}, TypeError, r"optimiser must be Sgd\(\), .* got <class"),
+        ({"optimiser": 0}, TypeError, r"optimiser must be Sgd\(\), .* got 0"),
     ],
 )
 def test_step_sizes_out_of_range_are_refused(bad, kind, says):
     learner = learners.make("rtrl", cells.make("vanilla", n_inputs=3, n_units=4))
     with pytest.raises(kind, match=says):
         Updates(learner, **bad)
+
+
+def test_updates_of_what_is_no_learner_are_refused():
+    with pytest.raises(TypeError, match=r"learner must be a learner, .* got 'rtrl'"):
+        Updates("rtrl")
 
 
 @pytest.mark.parametrize("optimiser", [RmsProp(), Adam()])

@@ -44,11 +44,10 @@ def register(name: str, factory: Factory) -> None:
 
     Raises
     ------
-    ValueError
-        If the name is taken.
+    ValueError, TypeError
+        If the name is taken or empty, or is no string, or the factory cannot be called.
     """
-    if name in _REGISTRY:
-        raise ValueError(f"name must be new, got {name!r}, which is registered")
+    checks.registration(name, factory, _REGISTRY)
     _REGISTRY[name] = factory
 
 

@@ -45,7 +45,10 @@ def given(mask: Any, blocks: list[Block], n_inputs: int, n_units: int) -> dict[s
 
 
 def _bools(name: str, value: Any, shape: tuple[int, ...]) -> Array:
-    mask = np.array(value)
+    try:
+        mask = np.array(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be bool{list(shape)}, got rows of different lengths") from error
     if mask.dtype != np.bool_ or mask.shape != shape:
         raise ValueError(f"{name} must be bool{list(shape)}, got {mask.dtype}{list(mask.shape)}")
     return mask

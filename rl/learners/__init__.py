@@ -8,10 +8,15 @@ KF-RTRL, Mujika et al. 2018; RFLO, Murray 2019; BPTT, Werbos 1990.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from rl import checks
+from rl.learners import fit
+from rl.learners.base import OnlineLearner
 from rl.learners.bptt import Bptt, TruncatedBptt
 from rl.learners.counting import Cost
 from rl.learners.files import load, save
@@ -53,11 +58,10 @@ def register(name: str, factory: Factory) -> None:
 
     Raises
     ------
-    ValueError
-        If the name is taken.
+    ValueError, TypeError
+        If the name is taken or empty, or is no string, or the factory cannot be called.
     """
-    if name in _REGISTRY:
-        raise ValueError(f"name must be new, got {name!r}, which is registered")
+    checks.registration(name, factory, _REGISTRY)
     _REGISTRY[name] = factory
 
 
@@ -90,6 +94,7 @@ def make(name: str, cell: Cell, batch: int | None = None, **options: Any) -> Lea
     (18,)
     """
     factory = _REGISTRY[checks.known("learner", name, _REGISTRY)]
+    fit.require_cell(cell)
     checks.options(name, factory, options)
     return factory(cell, batch=batch, **options)
 
@@ -102,13 +107,14 @@ def cost(name: str, cell: Cell, batch: int | None = None, **options: Any) -> Cos
     name, cell, batch
         As for `make`.
     **options
-        Those of `make` that change the cost: `n`, `k`, `feedback`, `n_errors`. "bptt" needs `n_steps`, the steps since
-        the start; it and "tbptt" take `n_weights`, how many different weights the window's steps were taken with.
+        As for `make`. "bptt" needs `n_steps`, the steps since the start; it and "tbptt" take `n_weights`, how many
+        different weights the window's steps were taken with.
 
     Raises
     ------
-    ValueError
-        If the name is unknown, or registered without a method `cost`.
+    ValueError, TypeError
+        If the name or an option is unknown or out of range, the method makes no sense for the cell, or the name is
+        registered without a method `cost`.
 
     Examples
     --------
@@ -120,6 +126,44 @@ def cost(name: str, cell: Cell, batch: int | None = None, **options: Any) -> Cos
     factory = _REGISTRY[checks.known("learner", name, _REGISTRY)]
     if not hasattr(factory, "cost"):
         raise ValueError(f"learner must have a method cost to be counted, got {name!r}, which has none")
+    fit.require_cell(cell)
     n_streams = 1 if batch is None else checks.whole("batch", batch, at_least=1)
-    counted: Cost = factory.cost(cell, n_streams, **options)
+    counted: Cost = factory.cost(cell, n_streams, **_counted_options(name, factory, cell, options))
     return counted
+
+
+def _counted_options(name: str, factory: Any, cell: Cell, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options `factory.cost` takes, after the checks a learner made with them would do."""
+    taken = {
+        p.name: p.default is p.empty
+        for p in inspect.signature(factory.cost).parameters.values()
+        if p.kind is p.KEYWORD_ONLY
+    }
+    for option in options:
+        if option not in (*taken, "seed"):
+            raise ValueError(f"an option of {name}'s cost must be one of {', '.join((*taken, 'seed'))}, got {option!r}")
+    for option, needed in taken.items():
+        if needed and option not in options:
+            raise TypeError(f"{option} must be given for the cost of {name}, got none")
+    if inspect.isclass(factory) and issubclass(factory, KfRtrl | Rflo):
+        fit.require_one_gate(cell, name, "its sensitivities are those of a single gate")
+    if inspect.isclass(factory) and issubclass(factory, OnlineLearner):
+        for option, value in options.items():
+            _check_option(option, value, cell)
+    return {option: value for option, value in options.items() if option in taken}
+
+
+def _check_option(option: str, value: Any, cell: Cell) -> None:
+    if option in ("n", "k", "n_steps", "n_weights") or (option == "n_errors" and value is not None):
+        checks.whole(option, value, at_least=1)
+    elif option == "seed":
+        checks.whole(option, value, at_least=0)
+    elif option == "start":
+        checks.known(option, value, ("zero", "normal"))
+    elif option == "feedback" and isinstance(value, str):
+        checks.known(option, value, ("true", "random"))
+    elif option == "feedback":
+        shape = np.shape(value)
+        n = shape[1] if len(shape) == 2 else -1
+        if not checks.all_finite(checks.array(option, value, (cell.n_hidden, n), cell.dtype)):
+            raise ValueError("feedback must be finite, got entries that are not")

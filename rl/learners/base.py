@@ -11,6 +11,7 @@ import numpy as np
 from amper.protocols import Array
 from rl import checks
 from rl.cells.base import Linearised
+from rl.learners import fit
 from rl.protocols import Cell
 from rl.streams import stream
 
@@ -38,6 +39,8 @@ class OnlineLearner(abc.ABC):
     name: ClassVar[str]
 
     def __init__(self, cell: Cell, *, batch: int | None = None, seed: int = 0) -> None:
+        fit.require_cell(cell)
+        fit.require_declared_carry(cell)
         self.cell = cell
         self.batch = None if batch is None else checks.whole("batch", batch, at_least=1)
         self.n_streams = self.batch or 1
@@ -87,9 +90,10 @@ class OnlineLearner(abc.ABC):
     def step(self, x: Array) -> Array:
         """Advance by one input; see `rl.protocols.Learner`."""
         number = self.n_steps + 1
-        x = checks.array("x", x, self._shape(self.cell.n_inputs), self.cell.dtype)
+        unchanged = f" at step {number}; nothing has changed"
+        x = checks.array("x", x, self._shape(self.cell.n_inputs), self.cell.dtype, where=unchanged)
         if not checks.all_finite(x):
-            raise ValueError(f"x must be finite, got {_first_bad(x)} at step {number}; nothing has changed")
+            raise ValueError(f"x must be finite, got {_first_bad(x)}{unchanged}")
         generator = self._rng.bit_generator.state
         with np.errstate(all="ignore"):  # what overflows is found below
             x = x.reshape(self.n_streams, -1).copy()
@@ -143,7 +147,8 @@ class OnlineLearner(abc.ABC):
 
     def _checked(self, dl_dh: Array) -> Array:
         """Return dL/dh as float[B, n_hidden]; 0 for streams that were reset and have no step yet."""
-        dl_dh = checks.array("dl_dh", dl_dh, self._shape(self.cell.n_hidden), self.cell.dtype)
+        where = f" at step {self.n_steps}; nothing has changed"
+        dl_dh = checks.array("dl_dh", dl_dh, self._shape(self.cell.n_hidden), self.cell.dtype, where=where)
         return self._masked("dl_dh", dl_dh)
 
     def _masked(self, name: str, values: Array) -> Array:
