@@ -188,7 +188,7 @@ def test_a_reset_of_every_stream_empties_the_window(learner):
 
 @pytest.mark.parametrize("learner", ["bptt", "tbptt"])
 def test_weights_that_steps_share_are_saved_and_held_once(learner):
-    cell = cells.make("vanilla", n_inputs=3, n_units=60, seed=0)
+    cell = cells.make("vanilla", n_inputs=3, n_units=400, seed=0)
     made = learners.make(learner, cell, **({"k": 50} if learner == "tbptt" else {}))
     for t, x in enumerate(np.random.default_rng(0).normal(size=(50, 3))):
         made.step(x)
@@ -205,12 +205,12 @@ def test_weights_that_steps_share_are_saved_and_held_once(learner):
     finally:
         tracemalloc.stop()
     steps = sum(values.nbytes for _, values in arrays_of(state["steps"]))
-    assert held < 1.1 * (2 * made.theta.nbytes + steps) + 50_000
+    assert held < 2 * made.theta.nbytes + steps  # less, as a state before is the one after the step before it
     assert most < held + 3 * made.theta.nbytes
     for one in (made, other):
         one.step(np.ones(3))
     assert same(made.state_dict(), other.state_dict())
-    np.testing.assert_array_equal(made.gradient(np.ones(60)), other.gradient(np.ones(60)))
+    np.testing.assert_array_equal(made.gradient(np.ones(400)), other.gradient(np.ones(400)))
 
 
 def test_theta_is_written_in_place_and_never_replaced():
