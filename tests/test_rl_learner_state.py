@@ -568,6 +568,40 @@ def test_the_cost_of_what_can_be_made_is_counted():
         assert learners.cost(learner, made, 2, seed=1, **needed) == learners.cost(learner, made, 2, **needed)
 
 
+class CountedByAnyOptions(Rtrl):
+    """A learner as a user would add it, whose cost names no options."""
+
+    @classmethod
+    def cost(cls, cell, n_streams, **options):
+        return n_streams, options
+
+
+def test_the_cost_of_a_registered_learner_takes_its_options(monkeypatch):
+    monkeypatch.setattr(learners, "_REGISTRY", dict(learners._REGISTRY))
+    learners.register("any", CountedByAnyOptions)
+    cell = cells.make("gru", n_inputs=3, n_units=4)
+    assert learners.cost("any", cell, 2, depth=5, seed=1) == (2, {"depth": 5, "seed": 1})
+    with pytest.raises(ValueError, match="seed must be at least 0"):
+        learners.cost("any", cell, seed=-1)
+
+
+class Charged(Vanilla):
+    """A cell whose state does not begin at 0."""
+
+    def initial_state(self, batch):
+        return np.full((batch, 1, self.n_units), 0.5)
+
+
+@pytest.mark.parametrize("learner", learners.available())
+def test_a_stream_that_is_reset_begins_where_the_cell_says(learner):
+    made = learners.make(learner, Charged(n_inputs=3, n_units=4, tau=2.0), batch=2)
+    first = made.step(np.ones((2, 3)))
+    made.reset(np.array([False, True]))
+    assert (made.state[1] == 0.5).all()
+    assert (made.state[0] != 0.5).any()
+    np.testing.assert_array_equal(made.step(np.ones((2, 3)))[1], first[1])
+
+
 @pytest.mark.parametrize("bad", ["vanilla", None, Vanilla])
 def test_what_is_no_cell_is_refused(bad):
     for call in (learners.make, learners.cost):

@@ -134,13 +134,12 @@ def cost(name: str, cell: Cell, batch: int | None = None, **options: Any) -> Cos
 
 def _counted_options(name: str, factory: Any, cell: Cell, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options `factory.cost` takes, after the checks a learner made with them would do."""
-    taken = {
-        p.name: p.default is p.empty
-        for p in inspect.signature(factory.cost).parameters.values()
-        if p.kind is p.KEYWORD_ONLY
-    }
+    parameters = list(inspect.signature(factory.cost).parameters.values())[2:]  # after cell and n_streams
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    taken = {p.name: p.default is p.empty for p in named}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     for option in options:
-        if option not in (*taken, "seed"):
+        if not takes_any and option not in (*taken, "seed"):
             raise ValueError(f"an option of {name}'s cost must be one of {', '.join((*taken, 'seed'))}, got {option!r}")
     for option, needed in taken.items():
         if needed and option not in options:
@@ -150,7 +149,7 @@ def _counted_options(name: str, factory: Any, cell: Cell, options: dict[str, Any
     if inspect.isclass(factory) and issubclass(factory, OnlineLearner):
         for option, value in options.items():
             _check_option(option, value, cell)
-    return {option: value for option, value in options.items() if option in taken}
+    return {option: value for option, value in options.items() if takes_any or option in taken}
 
 
 def _check_option(option: str, value: Any, cell: Cell) -> None:

@@ -165,7 +165,7 @@ class OnlineLearner(abc.ABC):
     def reset(self, mask: Array | None = None) -> None:
         """Start the streams in `mask` anew, all by default; see `rl.protocols.Learner`."""
         chosen = self._chosen(mask)
-        self._state = np.where(chosen[:, None, None], 0, self._state)
+        self._state = np.where(chosen[:, None, None], self.cell.initial_state(self.n_streams), self._state)
         for name, fresh in self._fresh(int(chosen.sum())).items():
             self._carried[name][chosen] = fresh
         self._stepped &= ~chosen
