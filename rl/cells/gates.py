@@ -8,14 +8,15 @@ from amper.protocols import Array
 
 
 def sigmoid(a: Array) -> Array:
-    """Return 1 / (1 + exp(-a)), without overflow.
+    """Return 1 / (1 + exp(-a)), to the last few bits on both sides and without overflow.
 
     Examples
     --------
     >>> sigmoid(np.array([-1000.0, 0.0, 1000.0]))
     array([0. , 0.5, 1. ])
     """
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * a)))
+    e = np.exp(-np.abs(a))  # 1 + tanh(a/2) cancels where the result is small
+    return np.asarray(np.where(a >= 0, e.dtype.type(1), e) / (1 + e))
 
 
 def lstm(a: Array, state: Array) -> tuple[Array, Array, Array]:

@@ -14,6 +14,9 @@ class Rtu(GatedCell):
 
     r = exp(-e^nu), angle = e^vartheta, g = r cos(angle), p = r sin(angle), N = sqrt(1 - r^2) + 1e-8 and
     N_nu = dN/dnu = e^nu r^2 / sqrt(1 - r^2). Views: W1, W2 [n, n_inputs], nu, vartheta [n]; n_hidden = 2 n.
+
+    Where W1 and W2 keep the same entries, the sensitivities (a, b) of (s1, s2) to an entry of W1 give those to the
+    same entry of W2, (-b, a): half of them would do. Both are carried here, by the one recursion of all cells.
     """
 
     name = "rtu"
@@ -32,11 +35,12 @@ class Rtu(GatedCell):
 
     def _advance(self, theta: Array, a: Array, state: Array) -> tuple[Array, Array, Array]:
         nu, vartheta = (self.layout.placed[name].view(theta) for name in ("nu", "vartheta"))
-        rate, angle = np.exp(nu), np.exp(vartheta)
+        # Outside these bounds r is exactly 0 or 1: nothing changes there, and neither inf * 0 nor 0 / 0 arises.
+        rate, angle = np.exp(np.clip(nu, np.log(np.finfo(self.dtype).tiny), 7.0)), np.exp(vartheta)
         r = np.exp(-rate)
         g, p = r * np.cos(angle), r * np.sin(angle)
-        root = np.sqrt(1 - r**2)
-        n, n_nu = root + 1e-8, rate * r**2 / root
+        root = np.sqrt(-np.expm1(-2 * rate))  # sqrt(1 - r^2) cancels for slow units
+        n, n_nu = root + 1e-8, rate * np.exp(-2 * rate) / root
         s1, s2, w1x, w2x = state[:, 0], state[:, 1], a[:, 0], a[:, 1]
         turned1, turned2 = g * s1 - p * s2, g * s2 + p * s1
         coefficients = np.zeros((len(a), 2, 4, self.n_units), self.dtype)

@@ -1,0 +1,80 @@
+"""Laws one step can show: accuracy at extreme weights, initial weights, and what stochastic learners carry."""
+
+import math
+from decimal import Decimal, localcontext
+
+import numpy as np
+import pytest
+
+from rl import cells, learners
+from rl.cells.gates import sigmoid
+
+
+# -- accuracy ---------------------------------------------------------------------------------------------------
+def exact_rtu(nu):
+    """Return (r, e^nu r, sqrt(1 - r^2) + 1e-8, e^nu r^2 / sqrt(1 - r^2)) to fifty digits, as floats."""
+    with localcontext() as context:
+        context.prec = 50
+        rate = Decimal(float(nu)).exp()
+        r = (-rate).exp()
+        root = (1 - r * r).sqrt()
+        return [float(value) for value in (r, rate * r, root + Decimal("1e-8"), rate * r * r / root)]
+
+
+@pytest.mark.parametrize(("dtype", "low", "high"), [("float64", -40, 10), ("float32", -16, 5)])
+def test_recurrent_trace_units_are_accurate_from_the_slowest_to_the_fastest(dtype, low, high):
+    nus = np.linspace(low, high, 301).astype(dtype)
+    cell = cells.make("rtu", n_inputs=1, n_units=len(nus), dtype=dtype)
+    theta = cell.init()
+    views = cell.views(theta)
+    views["nu"][:], views["vartheta"][:], views["W1"][:], views["W2"][:] = nus, -20.0, 1.0, 0.0
+    still = cell.linearise(theta, np.ones((1, 1), dtype), cell.initial_state(1))
+    moving = cell.linearise(theta, np.zeros((1, 1), dtype), np.ones((1, 2, len(nus)), dtype))
+    r, rate_r, n, n_nu = np.array([exact_rtu(nu) for nu in nus]).T
+    # Condition: e^nu and what follows from it move by nu epsilons, r by e^nu epsilons, where it does not vanish.
+    epsilon, tiny = np.finfo(dtype).eps, np.finfo(dtype).tiny
+    tolerance = 8 * epsilon * (1 + np.abs(nus) + 3 * np.exp(np.minimum(nus, 7)))
+    for found, exact in (
+        (still.coefficients[0, 0, 0], n),
+        (still.coefficients[0, 0, 2], n_nu),
+        (-moving.coefficients[0, 0, 2], rate_r * (1 - np.exp(-20.0))),
+        (still.carry[0, 0, 0], r),
+    ):
+        assert found.dtype == dtype
+        assert np.isfinite(found).all()
+        assert (np.abs(found - exact) <= tolerance * exact + tiny).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["rtu", "rtu-nonlinear"])
+def test_recurrent_trace_units_stay_finite_at_any_nu(name, dtype):
+    cell = cells.make(name, n_inputs=2, n_units=6, dtype=dtype)
+    learner = learners.make("rtrl", cell)
+    cell.views(learner.theta)["nu"][:] = [-1e4, -800.0, -104.0, 89.0, 710.0, 1e4]
+    for _ in range(3):
+        h = learner.step(np.ones(2, dtype))
+    assert np.isfinite(h).all()
+    assert np.isfinite(learner.gradient(np.ones_like(h))).all()
+    at = cell.linearise(learner.theta, np.ones((1, 2), dtype), cell.initial_state(1) + 1)  # no warning either
+    assert np.isfinite(at.coefficients).all()
+
+
+def test_slow_units_in_float32_have_the_gradient_of_float64():
+    gradients = {}
+    for dtype in ("float32", "float64"):
+        cell = cells.make("rtu", n_inputs=1, n_units=3, dtype=dtype, seed=1)
+        learner = learners.make("rtrl", cell)
+        cell.views(learner.theta)["nu"][:] = [-4.0, -10.0, -16.0]
+        for x in np.random.default_rng(0).normal(size=(5, 1)).astype("float32"):
+            h = learner.step(x)
+        gradients[dtype] = cell.views(learner.gradient(np.ones_like(h)))["nu"]
+    np.testing.assert_allclose(gradients["float32"], gradients["float64"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "far"), [("float64", 700), ("float32", 87)])
+def test_the_sigmoid_is_accurate_on_both_sides(dtype, far):
+    a = np.linspace(-far, far, 2001).astype(dtype)
+    exact = np.array([1 / (1 + math.exp(-v)) for v in a.tolist()])
+    found = sigmoid(a)
+    assert found.dtype == dtype
+    assert (np.abs(found - exact) <= 4 * np.finfo(dtype).eps * exact).all()
