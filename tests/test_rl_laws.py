@@ -8,6 +8,10 @@ import pytest
 
 from rl import cells, learners
 from rl.cells.gates import sigmoid
+from rl.cells.jacobians import LinkedJacobian
+from rl.cells.layout import Block
+from rl.cells.vanilla import Vanilla
+from tests.rl_cases import error, random_theta
 
 
 # -- accuracy ---------------------------------------------------------------------------------------------------
@@ -78,3 +82,47 @@ def test_the_sigmoid_is_accurate_on_both_sides(dtype, far):
     found = sigmoid(a)
     assert found.dtype == dtype
     assert (np.abs(found - exact) <= 4 * np.finfo(dtype).eps * exact).all()
+
+
+# -- what a step forms ------------------------------------------------------------------------------------------
+LINKED = [("vanilla", {"tau": 2.0}), ("vanilla", {"density": 0.5}), ("lstm", {}), ("gru", {"density": 0.5})]
+
+
+@pytest.mark.parametrize(("name", "options"), LINKED)
+@pytest.mark.parametrize("learner", ["rtrl", "snap", "rtrl-dense"])
+def test_where_weights_lie_among_the_edges_is_found_once(name, options, learner, monkeypatch):
+    running = learners.make(learner, cells.make(name, n_inputs=3, n_units=6, **options))
+    running.step(np.ones(3))
+    monkeypatch.setattr(np, "searchsorted", None)
+    monkeypatch.setattr(np, "flatnonzero", None)
+    running.step(np.ones(3))
+
+
+@pytest.mark.parametrize(("name", "options"), LINKED)
+def test_snap_1_forms_no_links_between_units(name, options, monkeypatch):
+    def refused(jacobian):
+        raise AssertionError("all links were formed")
+
+    cell = cells.make(name, n_inputs=3, n_units=6, **options)
+    monkeypatch.setattr(LinkedJacobian, "link", property(refused))
+    learners.make("snap", cell, n=1).step(np.ones(3))
+    with pytest.raises(AssertionError, match="all links"):
+        learners.make("snap", cell, n=2).step(np.ones(3))
+
+
+class SelfWeighted(Vanilla):
+    """h = tanh(U h- + w h- + W x + b): a weight of its own beside the matrix."""
+
+    def _blocks(self):
+        return [*super()._blocks(), Block(name="w", gate=0, reads="own")]
+
+
+@pytest.mark.parametrize("options", [{}, {"tau": 2.0, "density": 0.5}])
+def test_own_weights_beside_a_recurrent_matrix_lie_on_the_diagonal(options):
+    cell = SelfWeighted(n_inputs=3, n_units=5, seed=3, **options)
+    rng = np.random.default_rng(0)
+    at = cell.linearise(random_theta(cell, rng), rng.normal(size=(2, 3)), rng.normal(size=(2, 1, 5)))
+    v = rng.normal(size=(2, 1, 5))
+    d = cell.recurrent(at)
+    assert error(cell.state_jvp(at, v)[:, 0], np.einsum("bij,bj->bi", d.toarray(), v[:, 0])) < 1e-14
+    np.testing.assert_array_equal(d.own_blocks()[:, 0, 0], np.einsum("bii->bi", d.toarray()))

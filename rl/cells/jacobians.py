@@ -8,6 +8,7 @@ g gate, m unit after, l unit before, p parameter, e edge (m reads l).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -92,24 +93,25 @@ class ColumnJacobian:
         return out.reshape(n_streams, s * n, s * n)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LinkedJacobian:
-    """D of a cell whose units read one component of each other: values on the edges, and what a unit carries.
+    """D of a cell whose units read one component of each other; formed as far as it is asked for.
 
     Parameters
     ----------
     layout : Layout
         Its `edges` (m, l) say which unit reads which.
-    link : float[B, S, E]
-        ds'_m / dh_l on every edge, h the component that is read; a unit's own carry of h is in it.
+    theta : float[P]
+    coefficients : float[B, S, G, n]
     carry : float[B, S, S, n]
-        ds'_m / dt_m of the components that are not read; 0 for the one that is.
+        ds'_m / dt_m at fixed sums: what a unit takes over from its own state.
     reads : int
         The component that is read.
     """
 
     layout: Layout
-    link: Array
+    theta: Array
+    coefficients: Array
     carry: Array
     reads: int
 
@@ -117,6 +119,17 @@ class LinkedJacobian:
     def structure(self) -> str:
         """What the nonzeros form: "dense" where every unit reads every unit, else "sparse"."""
         return "dense" if len(self.layout.edges[0]) == self.layout.n_units**2 else "sparse"
+
+    @cached_property
+    def link(self) -> Array:
+        """Every ds'_m / dh_l, h the component that is read, a unit's own carry of it included; float[B, S, E]."""
+        unit, read = self.layout.edges
+        link = np.zeros((*self.carry.shape[:2], len(unit)), self.theta.dtype)
+        for p, edge in self.layout.links:
+            link[:, :, edge] += self.coefficients[:, :, p.block.gate, p.rows] * self.theta[p.at]
+        if self.layout.carries:
+            link[:, :, unit == read] += self.carry[:, :, self.reads]
+        return link
 
     def link_matrix(self) -> Array:
         """Return ds'_m / dh_l as float[B, S, n, n]; a view where every unit reads every unit."""
@@ -128,19 +141,22 @@ class LinkedJacobian:
         return out
 
     def own_blocks(self) -> Array:
-        """Return every unit's own part, float[B, S, S, n]."""
-        unit, read = self.layout.edges
-        own = unit == read
+        """Return every unit's own part, float[B, S, S, n]; no other links are formed."""
+        link = np.zeros((*self.carry.shape[:2], self.layout.n_units), self.theta.dtype)
+        for p, kept, unit in self.layout.own_links:
+            link[:, :, unit] += self.coefficients[:, :, p.block.gate, unit] * self.theta[p.at][kept]
+        if self.layout.carries:
+            link += self.carry[:, :, self.reads]
         out = self.carry.copy()
-        out[:, :, self.reads, unit[own]] += self.link[:, :, own]
+        out[:, :, self.reads] = link
         return out
 
     def toarray(self) -> Array:
         """Return D as float[B, S * n, S * n]."""
         n_streams, s, _, n = self.carry.shape
-        out = np.zeros((n_streams, s, n, s, n), self.link.dtype)
+        out = np.zeros((n_streams, s, n, s, n), self.theta.dtype)
         out[:, :, np.arange(n), :, np.arange(n)] = np.moveaxis(self.carry, 3, 0)
-        out[:, :, :, self.reads, :] += self.link_matrix()
+        out[:, :, :, self.reads, :] = self.link_matrix()
         return out.reshape(n_streams, s * n, s * n)
 
 
@@ -153,20 +169,10 @@ def recurrent(layout: Layout, theta: Array, coefficients: Array, carry: Array, r
     ds'_m/dt_l = sum over gates g of (ds_m/da[g, m]) U_g[m, l] for the component t that weights read, plus
     `carry` float[B, S, S, n] at l = m: what a unit takes over from its own state besides the sums.
     """
-    linking = [p for p in layout.state_blocks if p.block.reads in ("state", "own")]
-    if reads is None or layout.is_columnar:
-        blocks = carry.copy()
-        for p in linking:
+    if reads is not None and not layout.is_columnar:
+        return LinkedJacobian(layout, theta, coefficients, carry, reads)
+    blocks = carry.copy()
+    if reads is not None:
+        for p in layout.linking:
             blocks[:, :, reads] += coefficients[:, :, p.block.gate] * theta[p.at]
-        return ColumnJacobian(blocks)
-    unit, read = layout.edges
-    link = np.zeros((*carry.shape[:2], len(unit)), theta.dtype)
-    for p in linking:
-        edge = np.searchsorted(unit * layout.n_units + read, p.rows * layout.n_units + p.columns)
-        link[:, :, edge] += coefficients[:, :, p.block.gate, p.rows] * theta[p.at]
-    rest = carry
-    if layout.carries:
-        link[:, :, unit == read] += carry[:, :, reads]
-        rest = carry.copy()
-        rest[:, :, reads] = 0.0
-    return LinkedJacobian(layout, link, rest, reads)
+    return ColumnJacobian(blocks)

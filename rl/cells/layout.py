@@ -227,6 +227,27 @@ class Layout:
         unit, read = np.nonzero(reads)
         return unit, read
 
+    @cached_property
+    def linking(self) -> tuple[Placed, ...]:
+        """The blocks that read the state of the step before."""
+        return tuple(p for p in self.state_blocks if p.block.reads in ("state", "own"))
+
+    @cached_property
+    def links(self) -> tuple[tuple[Placed, slice | Int64], ...]:
+        """Of each linking block, the edge every kept entry lies on; a slice where they are all edges in order."""
+        unit, read = self.edges
+        found: list[tuple[Placed, slice | Int64]] = []
+        for p in self.linking:
+            at = np.searchsorted(unit * self.n_units + read, p.rows * self.n_units + _read_by(p))
+            found.append((p, slice(None) if len(at) == len(unit) else at))
+        return tuple(found)
+
+    @cached_property
+    def own_links(self) -> tuple[tuple[Placed, Int64, Int64], ...]:
+        """Of each linking block, which kept entries are a unit's weight of itself, and those units."""
+        kept = [np.flatnonzero(p.rows == _read_by(p)) for p in self.linking]
+        return tuple((p, at, p.rows[at]) for p, at in zip(self.linking, kept, strict=True))
+
     def reach(self, n: int) -> Array:
         """Return bool[n_units, n_units]: entry (m, k) is set iff unit k reaches unit m in fewer than `n` steps.
 
@@ -256,3 +277,8 @@ class Layout:
             if p.block.summed:
                 a[:, p.block.gate] += p.dot(theta, self.read(p, sources))
         return a
+
+
+def _read_by(p: Placed) -> Int64:
+    """Return the unit each kept entry of a linking block reads."""
+    return p.rows if p.block.reads == "own" else p.columns
