@@ -126,3 +126,126 @@ def test_own_weights_beside_a_recurrent_matrix_lie_on_the_diagonal(options):
     d = cell.recurrent(at)
     assert error(cell.state_jvp(at, v)[:, 0], np.einsum("bij,bj->bi", d.toarray(), v[:, 0])) < 1e-14
     np.testing.assert_array_equal(d.own_blocks()[:, 0, 0], np.einsum("bii->bi", d.toarray()))
+
+
+# -- RFLO's feedback --------------------------------------------------------------------------------------------
+def rflo(feedback="random", n_units=3, batch=None, **options):
+    cell = cells.make("vanilla", n_inputs=2, n_units=n_units, tau=2.0)
+    return learners.make("rflo", cell, batch, feedback=feedback, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"feedback": "true", "n_errors": 2}, "n_errors must be left out unless feedback is 'random', got 2 and true"),
+        ({"feedback": np.ones((3, 2)), "n_errors": 2}, "n_errors must be left out .* got 2 and a matrix"),
+        ({"feedback": np.ones(3)}, r"feedback must have shape \(3, k\), n_hidden by n_errors, got \(3,\)"),
+        (
+            {"feedback": np.ones((4, 2))},
+            r"feedback must have shape \(3, 2\), n_hidden by n_errors, got \(4, 2\)",
+        ),
+        ({"feedback": "symmetric"}, "feedback must be one of true, random"),
+        ({"n_errors": 0, "feedback": "random"}, "n_errors must be at least 1"),
+    ],
+)
+def test_feedback_that_makes_no_sense_is_refused_by_make_and_cost(options, says):
+    with pytest.raises(ValueError, match=says):
+        rflo(**options)
+    with pytest.raises(ValueError, match=says):
+        learners.cost("rflo", cells.make("vanilla", n_inputs=2, n_units=3, tau=2.0), **options)
+
+
+def test_a_given_feedback_matrix_is_copied():
+    matrix = np.ones((3, 2))
+    learner = rflo(matrix)
+    learner.step(np.ones(2))
+    before = learner.gradient(np.ones(2))
+    matrix[:] = 7.0
+    np.testing.assert_array_equal(learner.gradient(np.ones(2)), before)
+
+
+def test_random_feedback_has_a_variance_of_one_over_the_errors():
+    # 4000 normal entries: the mean of squares is within 6 standard deviations, sqrt(2 / 4000) each, of 1.
+    for n_errors, n_units in ((20, 200), (200, 20)):
+        entries = rflo(n_units=n_units, n_errors=n_errors).feedback.ravel()
+        assert abs((entries**2).mean() * n_errors - 1) < 6 * (2 / 4000) ** 0.5
+        assert abs(entries.mean()) < 6 * (n_errors * 4000) ** -0.5
+
+
+@pytest.mark.parametrize(
+    ("errors", "kind", "says"),
+    [
+        (np.ones(3), ValueError, r"dl_dy must have shape \(2,\), got \(3,\)"),
+        (np.array([1.0, np.nan]), ValueError, "dl_dy must be finite"),
+        (np.ones(2, complex), TypeError, "dl_dy must hold real numbers"),
+    ],
+)
+def test_errors_of_the_readout_are_checked(errors, kind, says):
+    learner = rflo(n_errors=2)
+    learner.step(np.ones(2))
+    for ask in (learner.gradient, learner.input_gradient):
+        with pytest.raises(kind, match=says):
+            ask(errors)
+
+
+def test_errors_of_streams_that_were_reset_count_for_nothing():
+    errors = np.array([[1.0, 2.0], [3.0, -1.0]])
+    both, first = rflo(batch=2, n_errors=2), rflo(batch=1, n_errors=2)
+    for learner in (both, first):
+        learner.step(np.ones((learner.batch, 2)))
+    both.reset(np.array([False, True]))
+    np.testing.assert_allclose(both.gradient(errors), first.gradient(errors[:1]), rtol=1e-14)
+    reached = both.input_gradient(errors)
+    np.testing.assert_allclose(reached[0], first.input_gradient(errors[:1])[0], rtol=1e-14)
+    assert (reached[1] == 0).all()
+
+
+def test_learners_of_different_feedback_exchange_no_states():
+    one = rflo(np.ones((3, 2)))
+    for other in (rflo(2 * np.ones((3, 2))), rflo(np.ones((3, 1))), rflo("true"), rflo("random", n_errors=2)):
+        with pytest.raises(ValueError, match="options"):
+            other.load_state_dict(one.state_dict())
+    rflo(np.ones((3, 2))).load_state_dict(one.state_dict())
+
+
+# -- initial weights --------------------------------------------------------------------------------------------
+def initial(name, n_inputs=50, n_units=200):
+    cell = cells.make(name, n_inputs=n_inputs, n_units=n_units, seed=5)
+    return {view: np.sort(values.ravel()) for view, values in cell.views(cell.init()).items()}
+
+
+def assert_drawn_from(values, quantile_of):
+    """Kolmogorov-Smirnov: sqrt(n) D exceeds 3 with probability 2 exp(-18), 3e-8."""
+    n = len(values)
+    at = quantile_of(values)
+    distance = max((np.arange(1, n + 1) / n - at).max(), (at - np.arange(n) / n).max())
+    assert distance * n**0.5 < 3
+
+
+def uniform(limit):
+    return lambda values: np.clip((values / limit + 1) / 2, 0, 1)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("columnar-lstm", 0.01), ("vanilla", 200**-0.5), ("lstm", 200**-0.5)])
+def test_initial_weights_are_uniform_within_their_bound(name, limit):
+    for values in initial(name).values():
+        assert np.abs(values).max() <= limit
+        assert_drawn_from(values, uniform(limit))
+
+
+def test_initial_weights_of_the_elstm_are_normal_and_its_biases_zero():
+    for name, values in initial("elstm").items():
+        if name.startswith("b_"):
+            assert (values == 0).all(), name
+        else:
+            assert_drawn_from(values, lambda v: np.array([(1 + math.erf(x / 0.1 / 2**0.5)) / 2 for x in v]))
+
+
+@pytest.mark.parametrize("name", ["rtu", "rtu-nonlinear"])
+def test_initial_decays_and_angles_of_recurrent_trace_units_are_uniform(name):
+    views = initial(name, n_inputs=4, n_units=5000)
+    # nu = log(-log(u) / 2) decreases in u, so 1 - u is ordered like nu.
+    assert_drawn_from(views["nu"], lambda v: 1 - np.exp(-2 * np.exp(v)))
+    assert_drawn_from(views["vartheta"], lambda v: np.exp(v) / 6.28)
+    for view in ("W1", "W2"):
+        assert_drawn_from(views[view], uniform(0.5))

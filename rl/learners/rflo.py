@@ -30,7 +30,7 @@ class Rflo(OnlineLearner):
         Unless "true", `gradient` and `input_gradient` take the readout's errors dL/dy float[n_errors] in place of
         dL/dh, and q = feedback @ errors.
     n_errors : int, optional
-        Columns of a random matrix, whose entries are N(0, 1/n_errors); n_hidden by default.
+        Columns of a random matrix, whose entries are N(0, 1/n_errors); n_hidden by default. Only with "random".
     """
 
     name = "rflo"
@@ -51,10 +51,7 @@ class Rflo(OnlineLearner):
     @classmethod
     def cost(cls, cell: Cell, n_streams: int, *, feedback: str | Array = "true", n_errors: int | None = None) -> Cost:
         """Return the cost: twice the parameters, and the feedback matrix if there is one."""
-        n_params = cell.layout.n_state_params
-        width = 0 if isinstance(feedback, str) and feedback == "true" else n_errors or cell.n_hidden
-        if not isinstance(feedback, str):
-            width = np.shape(feedback)[1]
+        n_params, width = cell.layout.n_state_params, _width(cell, feedback, n_errors)
         carried = n_streams * n_params * cell.dtype.itemsize
         matrix = cell.n_hidden * width
         return Cost(
@@ -66,15 +63,13 @@ class Rflo(OnlineLearner):
         )
 
     def _matrix(self, cell: Cell, feedback: str | Array, n_errors: int | None, seed: int) -> Array | None:
+        shape = (cell.n_hidden, _width(cell, feedback, n_errors))
         if isinstance(feedback, str):
-            if checks.known("feedback", feedback, ("true", "random")) == "true":
+            if feedback == "true":
                 return None
-            n = cell.n_hidden if n_errors is None else checks.whole("n_errors", n_errors, at_least=1)
-            normal = stream(seed, f"learner/{self.name}/feedback").standard_normal((cell.n_hidden, n))
-            return np.asarray(normal * n**-0.5, cell.dtype)
-        shape = np.shape(feedback)
-        n = shape[1] if len(shape) == 2 else -1
-        matrix = checks.array("feedback", feedback, (cell.n_hidden, n), cell.dtype).copy()
+            normal = stream(seed, f"learner/{self.name}/feedback").standard_normal(shape)
+            return np.asarray(normal * shape[1] ** -0.5, cell.dtype)
+        matrix = checks.array("feedback", feedback, shape, cell.dtype).copy()
         if not checks.all_finite(matrix):
             raise ValueError("feedback must be finite, got entries that are not")
         return matrix
@@ -97,3 +92,25 @@ class Rflo(OnlineLearner):
             return super()._checked(dl_dh)
         errors = checks.array("dl_dy", dl_dh, self._shape(self.feedback.shape[1]), self.cell.dtype)
         return np.asarray(self._masked("dl_dy", errors) @ self.feedback.T)
+
+
+def _width(cell: Cell, feedback: str | Array, n_errors: int | None) -> int:
+    """Return the columns of the feedback matrix, 0 without one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `feedback` is neither a known word nor a matrix for the cell, or `n_errors` has nothing to size.
+    """
+    word = checks.known("feedback", feedback, ("true", "random")) if isinstance(feedback, str) else "a matrix"
+    if n_errors is not None and word != "random":
+        raise ValueError(f"n_errors must be left out unless feedback is 'random', got {n_errors!r} and {word}")
+    if word == "true":
+        return 0
+    if word == "random":
+        return cell.n_hidden if n_errors is None else checks.whole("n_errors", n_errors, at_least=1)
+    shape = np.shape(feedback)
+    if len(shape) != 2 or shape[0] != cell.n_hidden:
+        wanted = f"({cell.n_hidden}, {shape[1] if len(shape) == 2 else 'k'})"
+        raise ValueError(f"feedback must have shape {wanted}, n_hidden by n_errors, got {shape}")
+    return int(shape[1])
