@@ -89,6 +89,88 @@ def test_dense_cells_pay_units_squared_times_parameters():
     assert learners.cost("rtrl", cell).forward == 3 * 12 * (5 + 12)
 
 
+def matrix_products(monkeypatch, take):
+    """Return how many products numpy's matmul takes during a call of `take`."""
+    counted, matmul = [], np.matmul
+
+    def counting(a, b, **options):
+        out = matmul(a, b, **options)
+        counted.append(out.size * a.shape[-1])
+        return out
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "matmul", counting)
+        take()
+    return sum(counted)
+
+
+def zero_triples(layout, reached):
+    """Return how many (m, l, p) have both pairs (m, p), (l, p) kept and no edge from l to m."""
+    edges = set(zip(*(side.tolist() for side in layout.edges), strict=True))
+    return sum(
+        bool(reached[m, k] and reached[ell, k]) and (m, ell) not in edges
+        for k in layout.unit_of
+        for m in range(layout.n_units)
+        for ell in range(layout.n_units)
+    )
+
+
+@pytest.mark.parametrize("name", ["vanilla", "lstm", "gru"])
+@pytest.mark.parametrize("density", [1.0, 0.3, 0.1])
+@pytest.mark.parametrize(("learner", "options"), [("rtrl", {}), ("snap", {"n": 2}), ("snap", {"n": 3})])
+def test_products_taken_are_the_operations_and_the_padding(name, density, learner, options, monkeypatch):
+    cell = cells.make(name, n_inputs=9, n_units=11, density=density, seed=7)
+    running, counted = learners.make(learner, cell, 2, **options), learners.cost(learner, cell, 2, **options)
+    s, p = cell.n_components, cell.layout.n_state_params
+    reached = cell.layout.reach(options.get("n", 11))
+    elsewhere = 2 * s * p + 2 * s * (s - 1) * reached[:, cell.layout.unit_of].sum()  # I, and what a unit carries
+    taken = matrix_products(monkeypatch, lambda: running.step(np.ones((2, 9))))
+    assert taken == counted.sensitivities - elsewhere + counted.padding
+    assert counted.padding == 2 * s * zero_triples(cell.layout, reached)
+    assert counted.multiplied == counted.operations + counted.padding
+    assert (counted.padding > 0) == (density < 1)
+
+
+@pytest.mark.parametrize(("density", "tau"), [(1.0, 1.0), (0.3, 1.0), (0.3, 2.0)])
+def test_products_of_kf_rtrl_are_the_operations_and_the_padding(density, tau, monkeypatch):
+    cell = cells.make("vanilla", n_inputs=9, n_units=11, density=density, tau=tau, seed=7)
+    running, counted = learners.make("kf-rtrl", cell, 2), learners.cost("kf-rtrl", cell, 2)
+    n_edges = len(cell.layout.edges[0])
+    assert counted.sensitivities == 2 * (n_edges * 11 + 11 * 11 + 2 * (9 + 11 + 1))
+    assert counted.gradient == 2 * (11 * 11 + cell.n_params)
+    assert counted.padding == 2 * (11**2 - n_edges) * 11
+    assert matrix_products(monkeypatch, lambda: running.step(np.ones((2, 9)))) == 2 * 11**3
+    assert (counted.padding > 0) == (density < 1)
+
+
+def test_learners_without_blocks_multiply_no_zeros():
+    cell = cells.make("gru", n_inputs=3, n_units=8, density=0.4)
+    for learner in ("uoro", "tbptt", "snap", "rtrl-dense"):
+        counted = learners.cost(learner, cell)
+        assert counted.multiplied == counted.operations
+
+
+def test_operations_of_uoro_and_truncated_bptt_are_those_counted_by_hand():
+    # A dense LSTM of 3 units and 2 inputs: 4 gates, 2 components; D v is 4 * 9 recurrent weights, 4 * 2 * 3 sums
+    # into components and 2 * 2 * 3 carries.
+    lstm = cells.make("lstm", n_inputs=2, n_units=3)
+    p, carry = 4 * 3 * (2 + 3 + 1), 36 + 24 + 12
+    uoro, tbptt = learners.cost("uoro", lstm), learners.cost("tbptt", lstm, 5, k=7)
+    assert (uoro.forward, uoro.sensitivities, uoro.gradient) == (4 * 3 * 5, carry + 2 * p, 6 + p)
+    assert (tbptt.forward, tbptt.sensitivities, tbptt.gradient) == (5 * 4 * 3 * 5, 0, 5 * 7 * (carry + p))
+    # An eLSTM of 3 units and 2 inputs: 2 gates and one component, 2 * 3 weights of the units' own; the output map
+    # has 3 * 2 and 3 * 3 weights and 3 biases, passed three times: once more forward, transposed, and its gradient.
+    elstm = cells.make("elstm", n_inputs=2, n_units=3)
+    p, carry, output = 2 * 3 * (2 + 1 + 1), 6 + 6 + 3, 3 * (6 + 9 + 3)
+    uoro, tbptt = learners.cost("uoro", elstm), learners.cost("tbptt", elstm, 5, k=7)
+    assert (uoro.forward, uoro.sensitivities, uoro.gradient) == (12 + 6 + 15, carry + 2 * p, 3 + p + output)
+    assert tbptt.gradient == 5 * (7 * (carry + p) + output)
+    assert learners.cost("rtrl", elstm, 5).gradient == 5 * (p + output)
+    masked = cells.make("vanilla", n_inputs=9, n_units=9, density=0.3, bias=False)
+    n_links = len(masked.layout.placed["U"].rows)
+    assert learners.cost("uoro", masked).sensitivities == n_links + 9 * (1 + 1) + 2 * masked.n_params
+
+
 def test_budgets_of_truncated_bptt_are_the_papers():
     # Javed et al. (2023): truncation:features of about 4k operations at 12 inputs.
     for k, features in ((3, 10), (5, 8), (8, 5), (10, 5), (15, 4), (20, 3), (30, 2)):

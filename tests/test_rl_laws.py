@@ -249,3 +249,77 @@ def test_initial_decays_and_angles_of_recurrent_trace_units_are_uniform(name):
     assert_drawn_from(views["vartheta"], lambda v: np.exp(v) / 6.28)
     for view in ("W1", "W2"):
         assert_drawn_from(views[view], uniform(0.5))
+
+
+# -- what stochastic learners carry -----------------------------------------------------------------------------
+def norm(a):
+    """Return the L2 norm of each stream."""
+    return np.sqrt((a.reshape(len(a), -1) ** 2).sum(axis=1))
+
+
+def steps_taken(learner, n_steps=40):
+    """Yield (step, carried before, carried after): streams see inputs of different size, and weights change."""
+    cell, rng = learner.cell, np.random.default_rng(0)
+    learner.theta[:] = random_theta(cell, rng)
+    sizes = 10.0 ** np.arange(learner.batch)[:, None] / 10
+    for _ in range(n_steps):
+        before = learner.state_dict()
+        x = sizes * rng.normal(size=(learner.batch, cell.n_inputs))
+        learner.step(x)
+        yield cell.linearise(before["theta"], x, before["state"]), before["carried"], learner.state_dict()["carried"]
+        learner.theta[:] += 0.01 * rng.normal(size=cell.n_params)
+
+
+CARRIED_BY_ALL = [("vanilla", {}), ("vanilla", {"tau": 2.0, "density": 0.6}), ("lstm", {}), ("elstm", {}), ("rtu", {})]
+
+
+@pytest.mark.parametrize("start", ["zero", "normal"])
+@pytest.mark.parametrize(("name", "options"), CARRIED_BY_ALL)
+def test_every_step_of_uoro_is_its_two_equations_in_each_stream(name, options, start):
+    cell = cells.make(name, n_inputs=3, n_units=4, **options)
+    signs = []
+    for at, before, after in steps_taken(learners.make("uoro", cell, 3, start=start, seed=1)):
+        d, i = cell.recurrent(at).toarray(), cell.immediate(at).toarray()
+        carried = np.einsum("bij,bj->bi", d, before["A"].reshape(3, -1))
+        p0 = np.sqrt(norm(before["B"]) / norm(carried)) if carried.any() else np.ones(3)
+        fresh = after["A"].reshape(3, -1) - p0[:, None] * carried
+        nu = np.sign(fresh)
+        inward = np.einsum("bi,bip->bp", nu, i)
+        p1 = np.sqrt(norm(inward) / norm(nu))
+        np.testing.assert_allclose(fresh, p1[:, None] * nu, rtol=1e-9)
+        np.testing.assert_allclose(
+            after["B"], before["B"] / p0[:, None] + inward / p1[:, None], rtol=1e-9, atol=1e-12 * np.abs(inward).max()
+        )
+        signs.append(nu)
+    assert_independent(np.moveaxis(signs, 0, 1))
+
+
+def assert_independent(signs):
+    """Rows of 40 signs and more each: no two the same, none all of one sign; by chance less than 1 in 2^35."""
+    rows = [tuple(row) for row in signs.reshape(len(signs), -1)]
+    assert len(set(rows)) == len(rows)
+    assert all(set(row) == {-1.0, 1.0} for row in rows)
+
+
+@pytest.mark.parametrize("options", [{}, {"tau": 2.0}, {"density": 0.6, "bias": False}])
+def test_every_step_of_kf_rtrl_is_its_two_equations_in_each_stream(options):
+    cell = cells.make("vanilla", n_inputs=3, n_units=4, **options)
+    signs = []
+    for at, before, after in steps_taken(learners.make("kf-rtrl", cell, 3, seed=1)):
+        forward = cell.recurrent(at).toarray() @ before["A"]
+        slope = at.coefficients[:, 0, 0]
+        p1 = np.sqrt((norm(forward) + 1e-12) / (norm(before["u"]) + 1e-12))
+        p2 = np.sqrt((norm(slope) + 1e-12) / (norm(at.sources) + 1e-12))
+        chosen = []
+        for b in range(3):
+            off = {}
+            for c1, c2 in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+                a = c1 / p1[b] * forward[b] + c2 / p2[b] * np.diag(slope[b])
+                u = c1 * p1[b] * before["u"][b] + c2 * p2[b] * at.sources[b]
+                off[c1, c2] = max(error(a, after["A"][b]), error(u, after["u"][b]))
+            best = min(off, key=off.get)
+            assert off[best] < 1e-9
+            chosen.append([float(c) for c in best])
+        signs.append(chosen)
+    signs = np.array(signs)[1:]  # at the first step there is nothing for c1 to turn
+    assert_independent(signs.transpose(1, 2, 0).reshape(6, -1))

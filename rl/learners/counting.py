@@ -1,7 +1,8 @@
 """How many operations and bytes a learner takes, counted from the sizes and masks of its cell.
 
 An operation is one multiplication with its addition. Element-wise work on the units alone (gates, activations,
-norms) is left out, as in the counts of the papers.
+norms) is left out, as in the counts of the papers, and so are the products that form D from the weights, one a
+recurrent weight and component.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ class Cost:
     Attributes
     ----------
     forward, sensitivities, gradient : int
-        Operations of a step: the cell's sums; what is carried; one call of `gradient`.
+        Operations of a step: the cell's sums; what is carried; one call of `gradient`. D counts by its edges, as in
+        Menick et al. (2021): a product with an entry of D that is always zero is none.
+    padding : int
+        Products with such zeros that are multiplied all the same, because sparse D is laid out in dense blocks.
     bytes_carried : int
         Sensitivities, or the steps a window holds.
     bytes_held : int
@@ -36,11 +40,17 @@ class Cost:
     gradient: int
     bytes_carried: int
     bytes_held: int
+    padding: int = 0
 
     @property
     def operations(self) -> int:
-        """Operations of a step: forward, carried and gradient."""
+        """Operations of a step: forward, carried and gradient; the papers' count."""
         return self.forward + self.sensitivities + self.gradient
+
+    @property
+    def multiplied(self) -> int:
+        """What a step here multiplies: its operations and the padding."""
+        return self.operations + self.padding
 
 
 # -- SnAp: pairs and products ---------------------------------------------------------------------------------

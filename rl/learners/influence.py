@@ -84,6 +84,12 @@ class Groups:
         return int(self.pair_at[-1])
 
     @property
+    def n_zero_products(self) -> int:
+        """Products of the dense blocks [r, r] with J that lie on no edge, of one component."""
+        rows, params, edges = (np.diff(at).astype(np.int64) for at in (self.row_at, self.param_at, self.edge_at))
+        return int(((rows * rows - edges) * params).sum())
+
+    @property
     def n_bytes(self) -> int:
         """Bytes of the index arrays."""
         return sum(getattr(self, field.name).nbytes for field in fields(self))
@@ -134,7 +140,10 @@ def groups_of(layout: Layout, reached: Array) -> Groups:
 
 
 class GroupedInfluence:
-    """J as one small dense matrix a group, [S, rows, params], end to end: float[B, S * n_pairs]."""
+    """J as one small dense matrix a group, [S, rows, params], end to end: float[B, S * n_pairs].
+
+    D between a group's rows is multiplied as a dense matrix, zeros included (`Cost.padding`).
+    """
 
     def __init__(self, cell: Cell, reached: Array) -> None:
         self.cell = cell
@@ -185,20 +194,24 @@ def _submatrix(recurrent: LinkedJacobian, group: Group) -> Array:
 
 
 def influence_cost(cell: Cell, n: int, n_streams: int) -> Cost:
-    """Return what `influence` takes: S^2 products a column entry, or S times D J plus what a unit carries."""
+    """Return what `influence` takes: S^2 products a column entry, or S times D J plus what a unit carries.
+
+    D J counts by edges, as in Menick et al. (2021); what the dense blocks multiply beyond that is `padding`.
+    """
     s, n_params, itemsize = cell.n_components, cell.layout.n_state_params, cell.dtype.itemsize
     reached = cell.layout.reach(n)
     n_pairs = counting.pairs(cell, n)
     own_only = n_pairs == n_params
     recursion = s * s * n_params if own_only else s * (counting.recursion_products(cell, n) + (s - 1) * n_pairs)
-    index = 0 if own_only else groups_of(cell.layout, reached).n_bytes
+    groups = None if own_only else groups_of(cell.layout, reached)
     carried = n_streams * s * n_pairs * itemsize
     return Cost(
         forward=counting.forward_products(cell, n_streams),
         sensitivities=n_streams * (recursion + s * n_params),
         gradient=n_streams * s * n_pairs + counting.output_products(cell, n_streams),
         bytes_carried=carried,
-        bytes_held=counting.bytes_held(cell, n_streams, carried + index),
+        bytes_held=counting.bytes_held(cell, n_streams, carried + (groups.n_bytes if groups else 0)),
+        padding=n_streams * s * groups.n_zero_products if groups else 0,
     )
 
 

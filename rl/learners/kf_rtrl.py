@@ -32,7 +32,7 @@ class KfRtrl(OnlineLearner):
 
     @classmethod
     def cost(cls, cell: Cell, n_streams: int) -> Cost:
-        """Return the cost: H A, edges times units."""
+        """Return the cost: H A, edges times units; H is multiplied as a dense matrix, its zeros are `padding`."""
         n, n_sources = cell.n_units, cell.n_inputs + cell.n_units + 1
         carried = n_streams * (n * n + n_sources) * cell.dtype.itemsize
         return Cost(
@@ -41,6 +41,7 @@ class KfRtrl(OnlineLearner):
             gradient=n_streams * (n * n + cell.layout.n_state_params),
             bytes_carried=carried,
             bytes_held=counting.bytes_held(cell, n_streams, carried),
+            padding=n_streams * (n * n - len(cell.layout.edges[0])) * n,
         )
 
     def _fresh(self, n_streams: int) -> Carried:
@@ -53,7 +54,7 @@ class KfRtrl(OnlineLearner):
     def _advance(self, at: Linearised, carried: Carried) -> Carried:
         recurrent = self.cell.recurrent(at)
         assert isinstance(recurrent, LinkedJacobian)  # require_one_gate
-        forward = recurrent.link_matrix()[:, 0] @ carried["A"]
+        forward = np.matmul(recurrent.link_matrix()[:, 0], carried["A"])
         slope, u, xi = at.coefficients[:, 0, 0], carried["u"], at.sources
         c1, c2 = (2 * self._rng.integers(0, 2, (2, len(u))) - 1).astype(self.cell.dtype)
         p1 = np.sqrt(_norm(forward) / _norm(u))
