@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rl import cells, learners
-from rl.learners.counting import tbptt_budget
+from rl.learners.counting import step_bytes, tbptt_budget
 
 FITS_ALL = [name for name in learners.available() if name not in ("kf-rtrl", "rflo")]
 #: Units at which Python's own objects, which the count leaves out, are small beside the arrays.
@@ -53,6 +53,43 @@ def test_measured_memory_is_the_counted_within_five_percent(name, learner, mask,
     found = measured(cell, learner, batch, n_steps, options)
     print(f"{name} {learner} batch {batch}: measured {found} / counted {counted} = {found / counted:.4f}")
     assert abs(found / counted - 1) < 0.05
+
+
+def peak_of(call):
+    """Return the most bytes alive at once during a call that were not before."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+PEAKS = [
+    *((cell, learner, mask, options) for cell, learner, mask, options in MEASURED if learner not in ("tbptt", "bptt")),
+    ("vanilla", "kf-rtrl", {"density": 0.3}, {}), ("lstm", "rtrl", {"density": 0.1}, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "learner", "mask", "options"), PEAKS)
+@pytest.mark.parametrize("batch", [None, 3])
+def test_a_call_needs_no_more_at_its_peak_than_the_count_says(name, learner, mask, options, batch):
+    sizes = LARGE if learner in ("uoro", "rflo", "kf-rtrl") or (mask and learner == "snap") else SMALL
+    cell = cells.make(name, n_inputs=16, n_units=sizes[name], seed=0, **mask)
+    running, counted = learners.make(learner, cell, batch, **options), learners.cost(learner, cell, batch, **options)
+    axis, b = (() if batch is None else (batch,)), batch or 1
+    x, q = np.ones((*axis, 16)), np.ones((*axis, options.get("n_errors", cell.n_hidden)))
+    for _ in range(2):
+        running.step(x)
+        running.gradient(q)
+    own, carried = b * step_bytes(cell), counted.bytes_carried
+    links = 8 * b * len(cell.layout.edges[0]) if learner == "kf-rtrl" and mask else 0
+    found = peak_of(lambda: running.step(x))
+    print(f"{name} {learner} batch {batch}: {found} at peak, step {own}, carried {carried}")
+    assert carried + own < found < 1.06 * (own + 2 * carried + links)
+    scratch = (2 if learner == "kf-rtrl" else 1) * b * cell.n_components * cell.layout.n_state_params
+    assert peak_of(lambda: running.gradient(q)) < 1.1 * 8 * (2 * cell.n_params + scratch)
 
 
 def test_a_window_over_changing_weights_holds_each():

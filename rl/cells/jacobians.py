@@ -35,11 +35,9 @@ class Immediate:
 
     def columns(self) -> Array:
         """Return the Jacobian, float[B, S, P]: parameter p's column, in the rows of the one unit it feeds."""
-        at = self.layout
-        # NumPy may return the gathered array with its axes in another order in memory.
-        return np.ascontiguousarray(
-            self.coefficients[:, :, at.gate_of, at.unit_of] * self.sources[:, None, at.source_of]
-        )
+        columns = self._of_params(self.coefficients)
+        columns *= self.sources.take(self.layout.source_of, axis=1)[:, None]
+        return columns
 
     def toarray(self) -> Array:
         """Return the whole Jacobian, float[B, S * n, P], most of it zeros."""
@@ -49,13 +47,18 @@ class Immediate:
         out[:, :, at.unit_of, np.arange(n_params)] = columns
         return out.reshape(n_streams, -1, n_params)
 
+    def _of_params(self, of_sums: Array) -> Array:
+        """Return of every state parameter the entry [..., g, m] of the sum it feeds, [..., P]; a new array."""
+        return of_sums.reshape(*of_sums.shape[:-2], -1).take(self.layout.sum_of, axis=-1)
+
     def _by_gate(self, q: Array) -> Array:
         return np.asarray(np.einsum("bsn,bsgn->bgn", q, self.coefficients))
 
     def vjp(self, q: Array) -> Array:
         """Return q^T I of every stream, float[B, P], for `q` float[B, S, n]."""
-        at = self.layout
-        return np.ascontiguousarray(self._by_gate(q)[:, at.gate_of, at.unit_of] * self.sources[:, at.source_of])
+        values = self._of_params(self._by_gate(q))
+        values *= self.sources.take(self.layout.source_of, axis=1)
+        return values
 
     def vjp_sum(self, q: Array) -> Array:
         """Return q^T I summed over the streams, float[P]."""
@@ -126,7 +129,9 @@ class LinkedJacobian:
         unit, read = self.layout.edges
         link = np.zeros((*self.carry.shape[:2], len(unit)), self.theta.dtype)
         for p, edge in self.layout.links:
-            link[:, :, edge] += self.coefficients[:, :, p.block.gate, p.rows] * self.theta[p.at]
+            values = self.coefficients[:, :, p.block.gate].take(p.rows, axis=-1)
+            values *= self.theta[p.at]
+            link[:, :, edge] += values
         if self.layout.carries:
             link[:, :, unit == read] += self.carry[:, :, self.reads]
         return link

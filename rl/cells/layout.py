@@ -168,7 +168,7 @@ class Layout:
             width = {"x": self.n_inputs, "state": self.n_units}.get(block.reads, 1)
             shape = (self.n_units, width) if block.is_matrix else (self.n_units,)
             mask = self.masks.get(block.name, np.ones((self.n_units, width), bool))
-            rows, columns = np.nonzero(mask)
+            rows, columns = map(np.ascontiguousarray, np.nonzero(mask))  # `take` would copy them at every step
             starts = np.concatenate(([0], np.cumsum(mask.sum(axis=1))))
             size = len(rows)
             masked = size < mask.size
@@ -202,6 +202,11 @@ class Layout:
         return np.concatenate([np.full(len(p.rows), p.block.gate) for p in self.state_blocks])
 
     @cached_property
+    def sum_of(self) -> Int64:
+        """The sum each state parameter feeds, an index into [n_gates * n_units]."""
+        return self.gate_of * self.n_units + self.unit_of
+
+    @cached_property
     def source_of(self) -> Int64:
         """What each state parameter multiplies, an index into the sources (see `sources`)."""
         start = {"x": 0, "state": self.n_inputs, "one": self.n_inputs + self.n_units}
@@ -225,7 +230,7 @@ class Layout:
             elif p.block.reads == "own":
                 np.fill_diagonal(reads, True)
         unit, read = np.nonzero(reads)
-        return unit, read
+        return np.ascontiguousarray(unit), np.ascontiguousarray(read)
 
     @cached_property
     def linking(self) -> tuple[Placed, ...]:

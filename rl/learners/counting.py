@@ -31,8 +31,10 @@ class Cost:
     bytes_carried : int
         Sensitivities, or the steps a window holds.
     bytes_held : int
-        All arrays the learner holds between two steps, those included, its cell's excluded. While a step runs, what
-        it carries is there twice, so that a refused step changes nothing.
+        All arrays the learner holds between two steps, those included, its cell's excluded. Calls need more while
+        they run. A step: its own arrays; what sensitivities it carries a second time, so that a refused step changes
+        nothing; and scratch of up to as much again ("kf-rtrl" under masks: the links besides). A gradient: up to
+        twice theta, and a number a stream, component and parameter ("kf-rtrl": two).
     """
 
     forward: int

@@ -44,12 +44,14 @@ class ColumnInfluence:
         after = cell.immediate(at).columns()
         for s in range(cell.n_components):
             for t in range(cell.n_components):
-                after[:, s] += own[:, s, t][:, self.unit_of] * j[:, t]
+                carried = own[:, s, t].take(self.unit_of, axis=-1)
+                carried *= j[:, t]
+                after[:, s] += carried
         return after
 
     def vjp(self, j: Array, q: Array) -> Array:
         """Return q^T J summed over the streams, float[P], for `q` float[B, S, n]."""
-        return np.asarray(np.einsum("bsp,bsp->p", q[:, :, self.unit_of], j))
+        return np.asarray(np.einsum("bsp,bsp->p", q.take(self.unit_of, axis=-1), j))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,8 @@ class GroupedInfluence:
             np.matmul(_submatrix(recurrent, group), old[:, None, recurrent.reads], out=new)
             for t in range(cell.n_components):
                 if t != recurrent.reads:
-                    new += recurrent.carry[:, :, t, group.rows, None] * old[:, None, t]
+                    for s in range(cell.n_components):
+                        new[:, s] += recurrent.carry[:, s, t, group.rows, None] * old[:, t]
             new[:, :, group.own, np.arange(len(group.params))] += immediate[:, :, group.params]
         return after
 

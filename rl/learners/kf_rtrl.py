@@ -59,18 +59,20 @@ class KfRtrl(OnlineLearner):
         c1, c2 = (2 * self._rng.integers(0, 2, (2, len(u))) - 1).astype(self.cell.dtype)
         p1 = np.sqrt(_norm(forward) / _norm(u))
         p2 = np.sqrt(_norm(slope) / _norm(xi))
-        a = (c1 / p1)[:, None, None] * forward
+        forward *= (c1 / p1)[:, None, None]
         diagonal = np.arange(self.cell.n_units)
-        a[:, diagonal, diagonal] += (c2 / p2)[:, None] * slope
-        return {"A": a, "u": (c1 * p1)[:, None] * u + (c2 * p2)[:, None] * xi}
+        forward[:, diagonal, diagonal] += (c2 / p2)[:, None] * slope
+        return {"A": forward, "u": (c1 * p1)[:, None] * u + (c2 * p2)[:, None] * xi}
 
     def _state_gradient(self, at: Linearised, q: Array) -> Array:
         along = np.einsum("bi,bij->bj", q[:, 0], self._carried["A"])
         layout = self.cell.layout
-        pairs = along[:, layout.unit_of] * self._carried["u"][:, layout.source_of]
+        pairs = along.take(layout.unit_of, axis=1)
+        pairs *= self._carried["u"].take(layout.source_of, axis=1)
         return np.asarray(pairs.sum(axis=0))
 
 
 def _norm(a: Array) -> Array:
     """Return |a| + 1e-12 of each stream, float[B]."""
-    return np.asarray(np.sqrt(np.square(a.reshape(len(a), -1)).sum(axis=1)) + a.dtype.type(1e-12))
+    flat = a.reshape(len(a), -1)
+    return np.asarray(np.sqrt(np.einsum("bi,bi->b", flat, flat)) + a.dtype.type(1e-12))

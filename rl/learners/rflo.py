@@ -81,11 +81,14 @@ class Rflo(OnlineLearner):
         return {"P": np.zeros((n_streams, self.cell.layout.n_state_params), self.cell.dtype)}
 
     def _advance(self, at: Linearised, carried: Carried) -> Carried:
-        leak = at.carry[:, 0, 0][:, self.cell.layout.unit_of]
-        return {"P": leak * carried["P"] + self.cell.immediate(at).columns()[:, 0]}
+        traces = self.cell.immediate(at).columns()[:, 0]
+        leaking = at.carry[:, 0, 0].take(self.cell.layout.unit_of, axis=-1)
+        leaking *= carried["P"]
+        traces += leaking
+        return {"P": traces}
 
     def _state_gradient(self, at: Linearised, q: Array) -> Array:
-        return np.asarray(np.einsum("bp,bp->p", q[:, 0][:, self.cell.layout.unit_of], self._carried["P"]))
+        return np.asarray(np.einsum("bp,bp->p", q[:, 0].take(self.cell.layout.unit_of, axis=1), self._carried["P"]))
 
     def _checked(self, dl_dh: Array) -> Array:
         if self.feedback is None:

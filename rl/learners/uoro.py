@@ -62,10 +62,9 @@ class Uoro(OnlineLearner):
         forward = self.cell.state_jvp(at, carried["A"])
         inward = self.cell.immediate(at).vjp(nu)
         p0, p1 = _balance(b, forward), _balance(inward, nu)
-        return {
-            "A": p0[:, None, None] * forward + p1[:, None, None] * nu,
-            "B": b / p0[:, None] + inward / p1[:, None],
-        }
+        inward /= p1[:, None]
+        inward += b / p0[:, None]
+        return {"A": p0[:, None, None] * forward + p1[:, None, None] * nu, "B": inward}
 
     def _state_gradient(self, at: Linearised, q: Array) -> Array:
         along = np.einsum("bsn,bsn->b", q, self._carried["A"])
@@ -74,6 +73,6 @@ class Uoro(OnlineLearner):
 
 def _balance(over: Array, under: Array) -> Array:
     """Return sqrt(|over| / |under|) of each stream, 1 where either is 0; float[B]."""
-    norms = [np.sqrt(np.square(a.reshape(len(a), -1)).sum(axis=1)) for a in (over, under)]
+    norms = [np.sqrt(np.einsum("bi,bi->b", a, a)) for a in (over.reshape(len(over), -1), under.reshape(len(over), -1))]
     known = (norms[0] > 0) & (norms[1] > 0)
     return np.asarray(np.sqrt(np.divide(norms[0], norms[1], out=np.ones_like(norms[0]), where=known)))
