@@ -27,7 +27,7 @@ class Cost:
         Operations of a step: the cell's sums; what is carried; one call of `gradient`. D counts by its edges, as in
         Menick et al. (2021): a product with an entry of D that is always zero is none.
     padding : int
-        Products with such zeros that are multiplied all the same, because sparse D is laid out in dense blocks.
+        Products with such zeros that are multiplied all the same, where a dense matrix is faster than its edges.
     bytes_carried : int
         Sensitivities, or the steps a window holds.
     bytes_held : int

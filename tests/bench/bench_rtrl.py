@@ -1,7 +1,8 @@
 """Time a step of every learner against its counted operations: `python tests/bench/bench_rtrl.py` prints it.
 
 Each learner runs at three sizes, every size with twice the operations of the one before or more. "grows" is the ratio
-of the median times from one size to the next, "counted" the ratio of `rl.learners.cost(...).operations`. At small
+of the median times from one size to the next, "counted" the ratio of `rl.learners.cost(...).operations`, "multiplied"
+that of `.multiplied`, which has the zeros in dense blocks as well. At small
 sizes the interpreter's share of a step, about a tenth of a millisecond, hides the growth; the sizes are chosen beyond.
 One process, one thread; medians of 15 stretches.
 """
@@ -24,6 +25,7 @@ CASES = [
     ("vanilla", "rtrl-dense", {}, {}, 32, (64, 96, 128), None),
     ("vanilla", "snap", {}, {"n": 1}, 32, (256, 512, 1024), None),
     ("gru", "snap", {"density": 0.1}, {"n": 2}, 32, (216, 324, 486), None),
+    ("vanilla", "rtrl", {"density": 0.1}, {}, 32, (64, 96, 128), None),
     ("vanilla", "uoro", {}, {}, 32, (256, 512, 1024), None),
     ("lstm", "uoro", {}, {}, 32, (128, 256, 512), None),
     ("vanilla", "kf-rtrl", {}, {}, 32, (256, 384, 512), None),
@@ -56,17 +58,24 @@ def median_step(learner, n_inputs, n_streams):
 def main():
     from rl import cells, learners
 
-    print(f"{'cell':14} {'learner':10} {'units':>18}  {'ms a step':>22}  {'grows':>11}  {'counted':>11}")
+    print(
+        f"{'cell':14} {'learner':10} {'units':>18}  {'ms a step':>22}  {'grows':>11}  {'counted':>11}"
+        f"  {'multiplied':>11}"
+    )
     for name, learner, cell_options, options, n_inputs, sizes, n_streams in CASES:
-        times, counts = [], []
+        times, counts, products = [], [], []
         for n_units in sizes:
             cell = cells.make(name, n_inputs=n_inputs, n_units=n_units, **cell_options)
             times.append(median_step(learners.make(learner, cell, n_streams, **options), n_inputs, n_streams))
-            counts.append(learners.cost(learner, cell, n_streams, **options).operations)
-        ratios = [[values[i + 1] / values[i] for i in range(2)] for values in (times, counts)]
+            cost = learners.cost(learner, cell, n_streams, **options)
+            counts.append(cost.operations)
+            products.append(cost.multiplied)
+        ratios = [
+            " ".join(f"{values[i + 1] / values[i]:5.2f}" for i in range(2)) for values in (times, counts, products)
+        ]
         print(
             f"{name:14} {learner:10} {'/'.join(map(str, sizes)):>18}  {' '.join(f'{1e3 * t:7.3f}' for t in times):>22}"
-            f"  {' '.join(f'{r:5.2f}' for r in ratios[0]):>11}  {' '.join(f'{r:5.2f}' for r in ratios[1]):>11}"
+            f"  {ratios[0]:>11}  {ratios[1]:>11}  {ratios[2]:>11}"
         )
 
 
