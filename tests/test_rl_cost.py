@@ -183,6 +183,7 @@ def test_products_taken_are_the_operations_and_the_padding(name, density, n_unit
         assert by_edges
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_product_by_edges_is_that_of_the_matrix(dtype):
     rng = np.random.default_rng(0)
