@@ -323,3 +323,22 @@ def test_every_step_of_kf_rtrl_is_its_two_equations_in_each_stream(options):
         signs.append(chosen)
     signs = np.array(signs)[1:]  # at the first step there is nothing for c1 to turn
     assert_independent(signs.transpose(1, 2, 0).reshape(6, -1))
+
+
+@pytest.mark.parametrize("options", [{}, {"feedback": "random"}])
+def test_every_step_of_rflo_is_its_equation_in_each_stream(options):
+    cell = cells.make("vanilla", n_inputs=3, n_units=4, tau=2.0, density=0.6)
+    layout = cell.layout
+    for at, before, after in steps_taken(learners.make("rflo", cell, 3, **options), n_steps=10):
+        phi = 2 * (at.state[:, 0] - at.before[:, 0] / 2)
+        fresh = (1 - phi**2)[:, layout.unit_of] * at.sources[:, layout.source_of]
+        np.testing.assert_allclose(after["P"], before["P"] / 2 + fresh / 2, rtol=1e-9, atol=1e-12)
+
+
+def test_half_the_sensitivities_of_a_linear_recurrent_trace_unit_follow_from_the_other_half():
+    cell = cells.make("rtu", n_inputs=3, n_units=4)
+    w1, w2 = (cell.layout.placed[name].at for name in ("W1", "W2"))
+    for _, _, after in steps_taken(learners.make("rtrl", cell, 3), n_steps=10):
+        j = after["J"]
+        np.testing.assert_allclose(j[:, 0, w2], -j[:, 1, w1], rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(j[:, 1, w2], j[:, 0, w1], rtol=1e-12, atol=1e-15)
