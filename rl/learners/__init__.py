@@ -12,8 +12,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from rl import checks
 from rl.learners import fit
 from rl.learners.base import OnlineLearner
@@ -128,11 +126,11 @@ def cost(name: str, cell: Cell, batch: int | None = None, **options: Any) -> Cos
         raise ValueError(f"learner must have a method cost to be counted, got {name!r}, which has none")
     fit.require_cell(cell)
     n_streams = 1 if batch is None else checks.whole("batch", batch, at_least=1)
-    counted: Cost = factory.cost(cell, n_streams, **_counted_options(name, factory, cell, options))
+    counted: Cost = factory.cost(cell, n_streams, **_counted_options(name, factory, options))
     return counted
 
 
-def _counted_options(name: str, factory: Any, cell: Cell, options: dict[str, Any]) -> dict[str, Any]:
+def _counted_options(name: str, factory: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options `factory.cost` takes, after the checks a learner made with them would do."""
     parameters = list(inspect.signature(factory.cost).parameters.values())[2:]  # after cell and n_streams
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
@@ -144,25 +142,14 @@ def _counted_options(name: str, factory: Any, cell: Cell, options: dict[str, Any
     for option, needed in taken.items():
         if needed and option not in options:
             raise TypeError(f"{option} must be given for the cost of {name}, got none")
-    if inspect.isclass(factory) and issubclass(factory, KfRtrl | Rflo):
-        fit.require_one_gate(cell, name, "its sensitivities are those of a single gate")
     if inspect.isclass(factory) and issubclass(factory, OnlineLearner):
         for option, value in options.items():
-            _check_option(option, value, cell)
+            _check_option(option, value)
     return {option: value for option, value in options.items() if takes_any or option in taken}
 
 
-def _check_option(option: str, value: Any, cell: Cell) -> None:
+def _check_option(option: str, value: Any) -> None:
     if option in ("n", "k", "n_steps", "n_weights") or (option == "n_errors" and value is not None):
         checks.whole(option, value, at_least=1)
     elif option == "seed":
         checks.whole(option, value, at_least=0)
-    elif option == "start":
-        checks.known(option, value, ("zero", "normal"))
-    elif option == "feedback" and isinstance(value, str):
-        checks.known(option, value, ("true", "random"))
-    elif option == "feedback":
-        shape = np.shape(value)
-        n = shape[1] if len(shape) == 2 else -1
-        if not checks.all_finite(checks.array(option, value, (cell.n_hidden, n), cell.dtype)):
-            raise ValueError("feedback must be finite, got entries that are not")

@@ -33,6 +33,9 @@ class KfRtrl(OnlineLearner):
     @classmethod
     def cost(cls, cell: Cell, n_streams: int) -> Cost:
         """Return the cost: H A, edges times units; H is multiplied as a dense matrix, its zeros are `padding`."""
+        require_one_gate(
+            cell, cls.name, "the immediate Jacobian is one Kronecker product only with one gate and one component"
+        )
         n, n_sources = cell.n_units, cell.n_inputs + cell.n_units + 1
         carried = n_streams * (n * n + n_sources) * cell.dtype.itemsize
         return Cost(

@@ -17,6 +17,8 @@ from rl.learners.fit import require_one_gate
 from rl.protocols import Cell
 from rl.streams import stream
 
+_ONE_GATE = "what is kept of D is the leak, which must stand apart from the gate"
+
 
 class Rflo(OnlineLearner):
     """Eligibility traces P' = (1 - 1/tau) P + (1/tau) phi'(.) xi^T; gradient_ij = q_i P_ij.
@@ -44,13 +46,14 @@ class Rflo(OnlineLearner):
         batch: int | None = None,
         seed: int = 0,
     ) -> None:
-        require_one_gate(cell, self.name, "what is kept of D is the leak, which must stand apart from the gate")
+        require_one_gate(cell, self.name, _ONE_GATE)
         self.feedback = self._matrix(cell, feedback, n_errors, seed)
         super().__init__(cell, batch=batch, seed=seed)
 
     @classmethod
     def cost(cls, cell: Cell, n_streams: int, *, feedback: str | Array = "true", n_errors: int | None = None) -> Cost:
         """Return the cost: twice the parameters, and the feedback matrix if there is one."""
+        require_one_gate(cell, cls.name, _ONE_GATE)
         n_params, width = cell.layout.n_state_params, _width(cell, feedback, n_errors)
         carried = n_streams * n_params * cell.dtype.itemsize
         matrix = cell.n_hidden * width
@@ -93,7 +96,8 @@ class Rflo(OnlineLearner):
     def _checked(self, dl_dh: Array) -> Array:
         if self.feedback is None:
             return super()._checked(dl_dh)
-        errors = checks.array("dl_dy", dl_dh, self._shape(self.feedback.shape[1]), self.cell.dtype)
+        where = f" at step {self.n_steps}; nothing has changed"
+        errors = checks.array("dl_dy", dl_dh, self._shape(self.feedback.shape[1]), self.cell.dtype, where=where)
         return np.asarray(self._masked("dl_dy", errors) @ self.feedback.T)
 
 

@@ -36,6 +36,7 @@ class Uoro(OnlineLearner):
     @classmethod
     def cost(cls, cell: Cell, n_streams: int, *, start: str = "zero") -> Cost:
         """Return the cost: D A from the weights, and twice the parameters: nu^T I, and its sum with B."""
+        checks.known("start", start, ("zero", "normal"))
         n_state, n_params = cell.n_components * cell.n_units, cell.layout.n_state_params
         carried = n_streams * (n_state + n_params) * cell.dtype.itemsize
         return Cost(
