@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from amper.trace import Trace
 from hwsim import checks
-from hwsim._kernels import amper as kernels
 from hwsim.closedform import ClosedTimes
 from hwsim.component import Component, ComponentSpec
 from hwsim.cost_amper import AmperCosts, Geometry, amper_areas_um2, amper_costs, largest_clock_ghz
+from hwsim.machines import amper_fit as fit
 from hwsim.machines.amper_plan import Plan, make_plan
 from hwsim.technology import technology
 
@@ -220,10 +220,10 @@ class AmperMachine:
     @property
     def part_capacity(self) -> int:
         """Addresses one part of the buffer holds."""
-        return -(-self.csb_capacity // self._n_used_parts)
+        return -(-self.csb_capacity // self.n_used_parts)
 
     @property
-    def _n_used_parts(self) -> int:
+    def n_used_parts(self) -> int:
         """Parts of the buffer that banks with arrays bring matches to."""
         return min(self.n_parts, -(-self.n_rows // self.rows_per_array))
 
@@ -310,66 +310,19 @@ class AmperMachine:
     # -- what a trace asks of it --------------------------------------------------------------------
     def check(self, trace: Trace) -> None:
         """Raise ValueError unless the trace has searches of this variant that fit arrays and buffer."""
-        header = trace.header
-        if header.sampler != self.variant:
-            raise ValueError(
-                f"trace must hold searches of {self.variant!r}, got a trace of {header.sampler!r}; "
-                f"make one with trace.replay({self.variant!r})"
-            )
-        if self.variant == "amper-fr" and trace.searches["n_neighbours"].any():
-            raise ValueError("trace must hold range searches only for 'amper-fr', got best-match searches")
-        if header.options.get("faults"):
-            raise ValueError(
-                f"trace must be of a memory without faults, got {header.options['faults']!r}; what such a memory "
-                "finds does not follow from what was written"
-            )
-        hamming = header.options.get("distance") == "hamming"
-        if hamming and (header.options.get("unique") or self.neighbours == "bisection"):
-            raise ValueError(
-                "trace must be of value distances where slots found twice count once or radii are bisected, got "
-                "Hamming distances; make one with trace.replay('amper-k')"
-            )
-        if bool(header.options.get("unique")) != self.unique:
-            raise ValueError(
-                f"unique must be the trace's {not self.unique}, got {self.unique}; "
-                f"make the machine with unique={not self.unique}, or the trace with trace.replay(unique={self.unique})"
-            )
-        if header.bits > self.bits:
-            raise ValueError(f"bits must be at least the trace's {header.bits}, got {self.bits!r}")
-        if self.readout != "rank_select" and self.overflow == "error" and not self._surely_fits(trace):
-            size = self.entries_needed(trace)
-            if size > self.part_capacity * self._n_used_parts:
-                raise ValueError(
-                    f"csb_entries must be at least {size} for this trace, got {self.csb_capacity!r}; "
-                    f"or pass overflow='drop'"
-                )
-
-    def _surely_fits(self, trace: Trace) -> bool:
-        """Return whether all matches of each sampling, redraws and duplicates included, fit one part of the buffer."""
-        searches = trace.samples["n_searches"]
-        found = np.concatenate(([0], np.cumsum(trace.searches["n_matches"], dtype=np.int64)))
-        ends = np.cumsum(searches, dtype=np.int64)
-        return int(np.max(found[ends] - found[ends - searches], initial=0)) <= self.part_capacity
-
-    def _check_ranks(self, plan: Plan, trace: Trace) -> None:
-        """Raise ValueError unless the rank tree keeps enough counts, and draws name their groups."""
-        attempt = plan.sample * (1 + plan.attempt.max(initial=0)) + plan.attempt
-        most = 1 if self.unique else int(np.bincount(attempt, plan.kept).max(initial=0))
-        if most > self.n_groups:
-            raise ValueError(f"n_groups must be at least {most} for this trace, got {self.n_groups!r}")
-        if plan.unknown >= 0:
-            group = int(trace.draws["group"][plan.unknown])
-            raise ValueError(f"draws must name a group that was searched, got group {group} of draw {plan.unknown}")
+        fit.check_searches(self, trace)
+        if self.readout != "rank_select" and self.overflow == "error":
+            fit.check_buffer(self, trace)
 
     def n_dropped(self, trace: Trace) -> int:
         """Return how many matches found the candidate-set buffer full."""
         if self.overflow == "error" or self.readout == "rank_select":
             return 0
-        return int(self._candidates(trace)[1].sum())
+        return int(fit.candidates(self, trace)[1].sum())
 
     def entries_needed(self, trace: Trace) -> int:
         """Return the `csb_entries` that hold every match of a trace; 0 with readout "rank_select"."""
-        return int(self._candidates(trace)[0].max(initial=0)) * self._n_used_parts
+        return int(fit.candidates(self, trace)[0].max(initial=0)) * self.n_used_parts
 
     def plan(self, trace: Trace) -> Plan:
         """Return what the trace asks of this machine.
@@ -381,16 +334,8 @@ class AmperMachine:
         """
         plan = make_plan(self, trace)
         if self.readout == "rank_select":
-            self._check_ranks(plan, trace)
+            fit.check_ranks(self, plan, trace)
         return plan
-
-    def _candidates(self, trace: Trace) -> tuple[Int64, Int64]:
-        """Return the most addresses any attempt offers each part of the buffer; those too many, by sampling."""
-        plan = self.plan(trace)
-        largest = np.zeros(plan.matches.shape[1], np.int64)
-        overflow = np.zeros(len(trace.samples), np.int64)
-        kernels.largest_attempts(plan.sample, plan.attempt, plan.matches, largest, overflow, self.part_capacity)
-        return largest, overflow
 
     # -- how long it takes --------------------------------------------------------------------------
     def closed(self, trace: Trace) -> ClosedTimes:
