@@ -87,8 +87,8 @@ def inserts_of(slots, n_rows):
     """Return a trace of inserts of one row each."""
     trace = Trace()
     trace.begin(TraceHeader(n_rows=n_rows, row_bytes=64, bits=16, sampler="amper-fr", options={}, seed=0))
-    trace.record_insert(np.arange(n_rows), np.arange(n_rows) + 1)
     sample = hwsim.synthetic_trace(n_rows, 1, 0.1, 1, seed=0)
+    trace.record_insert(np.arange(n_rows), sample.writes["code"][:n_rows])
     trace.record_sample(sample._draw(0))
     for slot in slots:
         trace.record_insert(np.array([slot]), np.array([int(slot) + 1]))

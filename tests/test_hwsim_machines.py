@@ -636,3 +636,10 @@ def test_a_machine_knows_how_large_a_buffer_a_trace_needs(options):
     less = needed - needed // 8
     with pytest.raises(ValueError, match=f"csb_entries must be at least {needed} for this trace, got {less}"):
         hwsim.machine("amper-fr", n_rows=1_000, csb_entries=less, **options).check(trace)
+
+
+def test_a_trace_that_miscounts_its_matches_is_refused():
+    trace = hand_trace(rows=[[0, 15, 10, 20, 0, 1, 1, 0]])  # two rows lie in 10 .. 20
+    for fidelity in ("array", "burst", "closed"):
+        with pytest.raises(ValueError, match="n_matches of a trace must be what was written, 2 in search 0, got 1"):
+            hwsim.simulate(trace, hwsim.machine("amper-fr", n_rows=100), fidelity=fidelity)

@@ -220,7 +220,7 @@ def bank_counts(machine: AmperMachine, trace: Trace, addresses_per_word: int = 1
         addresses_per_word=addresses_per_word,
         n_arrays=machine.geometry.n_arrays,
     )
-    return _read_out(machine, trace, counts)
+    return _read_out(machine, trace, counts, addresses_per_word)
 
 
 def array_counts(machine: AmperMachine, trace: Trace, addresses_per_word: int = 1) -> Int32:
@@ -228,12 +228,23 @@ def array_counts(machine: AmperMachine, trace: Trace, addresses_per_word: int = 
     counts = trace.match_counts(
         machine.rows_per_array, 1, per="array", union=machine.unique, addresses_per_word=addresses_per_word
     )
-    return _read_out(machine, trace, counts)
+    return _read_out(machine, trace, counts, addresses_per_word)
 
 
-def _read_out(machine: AmperMachine, trace: Trace, counts: npt.NDArray[np.uint32]) -> Int32:
+def _check_matches(trace: Trace, counts: npt.NDArray[np.uint32]) -> None:
+    """Raise ValueError unless every search found as many rows as the trace says."""
+    found, recorded = np.zeros(len(counts), np.int64), trace.searches["n_matches"]
+    kernels.row_sums(counts, found)
+    if not np.array_equal(found, recorded):
+        i = int(np.argmax(found != recorded))
+        raise ValueError(f"n_matches of a trace must be what was written, {found[i]} in search {i}, got {recorded[i]}")
+
+
+def _read_out(machine: AmperMachine, trace: Trace, counts: npt.NDArray[np.uint32], addresses_per_word: int) -> Int32:
     """Return the counts without those of AMPER-k's groups, which are counted and not read out."""
     if machine.variant == "amper-k" and not machine.unique:
         counts = counts.copy()
         counts[trace.searches["n_neighbours"] == 0] = 0
+    elif machine.variant == "amper-fr" and not machine.unique and addresses_per_word == 1:
+        _check_matches(trace, counts)
     return counts.view(np.int32)  # signed, so that a kernel's sums are int64; a count is at most n_rows
