@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 from amper.protocols import Array
 from rl.cells import gates
 from rl.cells.base import GatedCell
@@ -19,14 +21,17 @@ class Lstm(GatedCell):
     gates = ("i", "f", "o", "g")
     components = ("c", "h")
     reads = 1
+    #: Name of the recurrent weights, and what they read.
+    recurrent_weights: ClassVar[tuple[str, Literal["state", "own"]]] = ("U", "state")
 
     def _blocks(self) -> list[Block]:
+        weights, read = self.recurrent_weights
         return [
             block
             for gate, name in enumerate(self.gates)
             for block in (
                 Block(name=f"W_{name}", gate=gate, reads="x"),
-                Block(name=f"U_{name}", gate=gate, reads="state"),
+                Block(name=f"{weights}_{name}", gate=gate, reads=read),
                 Block(name=f"b_{name}", gate=gate, reads="one"),
             )
         ]
