@@ -25,6 +25,8 @@ class ComponentSpec:
         Equal units that work side by side.
     area_um2 : float or None
         All units together; None where unknown.
+    leakage_uw : float or None
+        Power that all units together leak, busy or not; None where unknown.
     has_energy : bool
         Whether its energy is modelled; where not, reports say None.
     """
@@ -32,6 +34,7 @@ class ComponentSpec:
     name: str
     n_units: int = 1
     area_um2: float | None = None
+    leakage_uw: float | None = None
     has_energy: bool = True
 
 

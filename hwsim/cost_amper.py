@@ -6,7 +6,17 @@ import math
 from dataclasses import dataclass
 
 from hwsim import units
-from hwsim.cost import HTree, cycles_of, h_tree, memory_cycles, memory_um2, sram_access_pj, tree_levels, tree_nodes
+from hwsim.cost import (
+    HTree,
+    block_leakage_uw,
+    cycles_of,
+    h_tree,
+    memory_cycles,
+    memory_um2,
+    sram_access_pj,
+    tree_levels,
+    tree_nodes,
+)
 from hwsim.technology import Technology
 
 #: Addresses of one array that readout "burst" packs into one word of a bank's buffer.
@@ -78,6 +88,13 @@ class Geometry:
             counts.append((n, rows.bit_length()))
             n, rows = -(-n // 16), rows * 16
         return counts
+
+    def stored_bits(self) -> dict[str, int]:
+        """Return the bits of SRAM in each component that has any, whether this machine has it or not."""
+        return {
+            "csb": self.csb_entries * self.address_bits,
+            "rank_tree": self.n_groups * sum(n * bits for n, bits in self.count_bits()),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,7 +303,7 @@ def _among_arrays_um2(tech: Technology, geometry: Geometry) -> dict[str, float]:
     n_blocks, nodes = geometry.n_blocks, tree_nodes(geometry.n_blocks, 16)
     per_bank = -(-n_blocks // geometry.n_banks)
     row_encoder = tech.number("burst_encoder.area_um2" if geometry.readout == "burst" else "encoder.area_um2")
-    kept_bits = geometry.n_groups * sum(n * bits for n, bits in geometry.count_bits())
+    kept_bits = geometry.stored_bits()["rank_tree"]
     found = {
         "arrays": geometry.n_arrays * array.area_um2,
         "encoders": n_blocks * row_encoder
@@ -327,10 +344,24 @@ def amper_areas_um2(tech: Technology, geometry: Geometry) -> dict[str, float]:
     others = {
         "urng": tech.number("urng.area_um2"),
         "query_generator": tech.number("query_generator.area_um2"),
-        "csb": memory_um2(tech, geometry.csb_entries * address),
+        "csb": memory_um2(tech, geometry.stored_bits()["csb"]),
         "draw_unit": tech.number("draw_unit.area_um2"),
         "multiplier": tech.number("draw_unit.area_um2"),
     }
     wires = {name: bits * tree.total_mm * wire_um2 for name, bits in repeaters.items()}
     names = {*among, *others, *wires} & (geometry.parts | {"htree_down", "write_bus"})
     return {name: among.get(name, 0.0) + others.get(name, 0.0) + wires.get(name, 0.0) for name in names}
+
+
+def amper_leakages_uw(tech: Technology, geometry: Geometry) -> dict[str, float | None]:
+    """Return what each component of an associative machine leaks, uW; None where the technology does not say.
+
+    Arrays leak what their table states, write drivers and sense amplifiers included; of the others SRAM leaks by
+    the bit, logic and repeaters by area.
+    """
+    array_uw = tech.array(words=geometry.rows_per_array, bits=geometry.bits).leakage_uw
+    bits = geometry.stored_bits()
+    leakages = {
+        name: block_leakage_uw(tech, um2, bits.get(name, 0)) for name, um2 in amper_areas_um2(tech, geometry).items()
+    }
+    return leakages | {"arrays": None if array_uw is None else geometry.n_arrays * array_uw}

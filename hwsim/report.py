@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hwsim import units
+from hwsim import power, units
 from hwsim.checks import one_of
 
 Int64 = npt.NDArray[np.int64]
@@ -40,15 +40,15 @@ class Report:
     in_system_fs : int
         Time that the ops after those spent in the machine, from arrival to end, added up.
     energy_aj : int or None
-        Sum over the components whose energy is modelled; None where none is.
+        Dynamic energy, what the work takes: the sum over the components whose energy is modelled; None where none is.
     energy_by_kind_aj : mapping of int or None
         The same, by kind; fetches carry none.
     area_um2 : float or None
         Sum over the components whose area is modelled; None where none is.
     breakdown : mapping
         By component: `busy_fs` (at least one unit works), `stalled_fs` (none works, one waits), `idle_fs`,
-        together the makespan; `stalls` by cause; `energy_aj`, `area_um2`; `n_units`, `unit_busy_fs` (working
-        time added over units).
+        together the makespan; `stalls` by cause; `energy_aj`, `area_um2`; `leakage_uw`, and `leakage_aj` over the
+        makespan (None where unknown); `n_units`, `unit_busy_fs` (working time added over units).
     sample_phases : mapping of int64[k]
         Each sampling's latency split along its critical path, femtoseconds; phases add up to the latency. Unless
         arrivals are serial, `waiting` is what the sampling did not spend in the others.
@@ -94,6 +94,50 @@ class Report:
     def energy_pj(self) -> float | None:
         """The energy in picojoules, None where it is not modelled."""
         return units.pj_from_aj(self.energy_aj)
+
+    @property
+    def leakage_aj(self) -> int | None:
+        """What the machine leaks over the makespan, its components added up; None unless all with an area know."""
+        return power.leakage_aj(self.breakdown)
+
+    @property
+    def leakage_pj(self) -> float | None:
+        """The same in picojoules."""
+        return units.pj_from_aj(self.leakage_aj)
+
+    @property
+    def leakage_uw(self) -> float | None:
+        """The power the machine leaks, busy or not; None unless all components with an area know."""
+        return power.leakage_uw(self.breakdown)
+
+    @property
+    def leakage_unknown(self) -> tuple[str, ...]:
+        """The components with an area whose leakage is unknown."""
+        return power.unknown(self.breakdown)
+
+    @property
+    def dynamic_uw(self) -> float | None:
+        """The dynamic energy over the makespan; None where either is missing."""
+        if self.energy_aj is None or not self.makespan_fs:
+            return None
+        return units.mean_uw(self.energy_aj, self.makespan_fs)
+
+    def energy_per_op_pj(self, kind: str) -> power.OpEnergy:
+        """Return the mean energy of one kind of op, dynamic and leaked, were the machine never idle.
+
+        Leakage runs over the mean latency: None unless arrivals are serial, for ops that overlap share it.
+
+        Raises
+        ------
+        ValueError
+            If the kind is unknown, or the trace has no such op.
+        """
+        one_of("kind", kind, self.latency_fs)
+        latency, energy = self.latency_fs[kind], self.energy_by_kind_aj[kind]
+        if not len(latency):
+            raise ValueError(f"kind must be of an op of the trace, got {kind!r}, of which it has none")
+        leaks = self.leakage_uw if self.arrivals == "serial" else None
+        return power.per_op(len(latency), units.exact_sum(latency), energy, leaks)
 
     def percentiles_ns(self, kind: str, percents: Sequence[float] = (50, 90, 99)) -> tuple[float, ...]:
         """Return percentiles of the latency of one kind of op, nanoseconds, once the buffer was filled.
@@ -141,6 +185,14 @@ class Report:
             "energy_aj": self.energy_aj,
             "energy_pj": self.energy_pj,
             "energy_by_kind_aj": dict(self.energy_by_kind_aj),
+            "leakage_aj": self.leakage_aj,
+            "leakage_pj": self.leakage_pj,
+            "leakage_uw": self.leakage_uw,
+            "leakage_unknown": list(self.leakage_unknown),
+            "dynamic_uw": self.dynamic_uw,
+            "energy_per_op_pj": {
+                kind: self.energy_per_op_pj(kind).to_dict() for kind, values in self.latency_fs.items() if len(values)
+            },
             "area_um2": self.area_um2,
             "breakdown": {name: dict(entry) for name, entry in self.breakdown.items()},
             "sample_phases": {name: values.tolist() for name, values in self.sample_phases.items()},

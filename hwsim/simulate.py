@@ -181,6 +181,8 @@ def _report(
             "stalls": dict(t.stalls),
             "energy_aj": t.energy_aj if c.spec.has_energy else None,
             "area_um2": c.spec.area_um2,
+            "leakage_uw": c.spec.leakage_uw,
+            "leakage_aj": None if c.spec.leakage_uw is None else units.leaked_aj(c.spec.leakage_uw, makespan),
             "n_units": c.spec.n_units,
             "unit_busy_fs": t.unit_busy_fs,
         }

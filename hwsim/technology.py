@@ -25,6 +25,8 @@ _UNIT_OF_SUFFIX = {
     "pj": "pJ",
     "um2": "um2",
     "uw": "uW",
+    "pw": "pW",
+    "nw": "nW/um2",
     "ghz": "GHz",
     "bytes": "B",
     "cycles": "cycles",

@@ -1,4 +1,4 @@
-"""The one place that converts and prints time, energy and area.
+"""The one place that converts and prints time, energy, power and area.
 
 Inside the simulator time is a whole number of femtoseconds and energy a whole number of attojoules, so that
 totals are exact in any order. Numbers enter here once, rounded to the nearest unit, and leave here.
@@ -7,6 +7,7 @@ totals are exact in any order. Numbers enter here once, rounded to the nearest u
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ AJ_PER_PJ = 10**6
 NOT_AVAILABLE = "n/a"
 
 _TIME_STEPS = ((10**15, "s"), (10**12, "ms"), (10**9, "us"), (10**6, "ns"), (10**3, "ps"), (1, "fs"))
+_POWER_STEPS = ((10**6, "W"), (10**3, "mW"), (1, "uW"))
 _ENERGY_STEPS = (
     (10**18, "J"),
     (10**15, "mJ"),
@@ -61,6 +63,32 @@ def ns_array(fs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 def pj_from_aj(aj: int | None) -> float | None:
     """Return attojoules as picojoules; None, for what is not known, stays None."""
     return None if aj is None else aj / AJ_PER_PJ
+
+
+def leaked_aj(leakage_uw: float, time_fs: int) -> int:
+    """Return what a power leaks in a time, whole attojoules, floor(x + 0.5); no float product loses digits.
+
+    Examples
+    --------
+    >>> leaked_aj(250.0, 1_000_000)  # 250 uW for a nanosecond: .25 pJ
+    250000
+    """
+    return math.floor(Fraction(leakage_uw) * time_fs / 1000 + Fraction(1, 2))
+
+
+def mean_uw(aj: int, time_fs: int) -> float:
+    """Return the mean power of an energy spent over a time, microwatts."""
+    return 1000 * aj / time_fs
+
+
+def uw_from_nw(nw: float) -> float:
+    """Return nanowatts as microwatts."""
+    return nw / 10**3
+
+
+def uw_from_pw(pw: float) -> float:
+    """Return picowatts as microwatts."""
+    return pw / 10**6
 
 
 def period_fs(clock_ghz: float) -> int:
@@ -117,6 +145,32 @@ def format_time(fs: float | None) -> str:
 def format_energy(aj: float | None) -> str:
     """Return an energy in its natural unit; "n/a" for None."""
     return _format(aj, _ENERGY_STEPS)
+
+
+def format_power(uw: float | None) -> str:
+    """Return a power in its natural unit, from a microwatt on; "n/a" for None.
+
+    Examples
+    --------
+    >>> format_power(47_263.0), format_power(0.031)
+    ('47.3 mW', '0.031 uW')
+    """
+    if uw is not None and 0 < abs(uw) < 1:
+        return f"{uw:.3g} uW"
+    return _format(uw, _POWER_STEPS)
+
+
+def format_years(years: float | None) -> str:
+    """Return a time in years, three significant digits; "n/a" for None.
+
+    Examples
+    --------
+    >>> format_years(4.7123), format_years(31_688.0), format_years(None)
+    ('4.71 years', '31,700 years', 'n/a')
+    """
+    if years is None:
+        return NOT_AVAILABLE
+    return f"{float(f'{years:.3g}'):,.0f} years" if years >= 100 else f"{years:.3g} years"
 
 
 def format_area(um2: float | None) -> str:

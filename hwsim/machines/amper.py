@@ -20,7 +20,14 @@ from amper.trace import Trace
 from hwsim import checks
 from hwsim.closedform import ClosedTimes
 from hwsim.component import Component, ComponentSpec
-from hwsim.cost_amper import AmperCosts, Geometry, amper_areas_um2, amper_costs, largest_clock_ghz
+from hwsim.cost_amper import (
+    AmperCosts,
+    Geometry,
+    amper_areas_um2,
+    amper_costs,
+    amper_leakages_uw,
+    largest_clock_ghz,
+)
 from hwsim.machines import amper_fit as fit
 from hwsim.machines.amper_plan import Plan, make_plan
 from hwsim.technology import technology
@@ -35,8 +42,9 @@ Int64 = npt.NDArray[np.int64]
 VARIANTS = ("amper-fr", "amper-k")
 READOUTS = ("csb", "burst", "rank_select")
 NEIGHBOURS = ("best_match", "bisection")
+_NO_LEAKAGE = "leakage of the arrays, of which the technology states none, and so of the machine"
 _NOT_COVERED = (
-    "leakage",
+    "power gating: what idles leaks, the arrays too, whose cells would keep their codes unpowered",
     "clock tree and control logic, FIFOs, latches, write queues and arbiters",
     "energy and area of the row memory (fetch)",
     "an SRAM access is within a factor of 3 (sram.energy_*_pj)",
@@ -115,6 +123,7 @@ class AmperMachine:
     geometry: Geometry = field(init=False, repr=False, compare=False)
     costs: AmperCosts = field(init=False, repr=False, compare=False)
     _areas: dict[str, float] = field(init=False, repr=False, compare=False)
+    _leakages: dict[str, float | None] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._check_parameters()
@@ -143,6 +152,7 @@ class AmperMachine:
         object.__setattr__(self, "geometry", geometry)
         object.__setattr__(self, "costs", costs)
         object.__setattr__(self, "_areas", amper_areas_um2(tech, geometry))
+        object.__setattr__(self, "_leakages", amper_leakages_uw(tech, geometry))
 
     def _check_parameters(self) -> None:
         checks.one_of("variant", self.variant, VARIANTS)
@@ -261,11 +271,11 @@ class AmperMachine:
     @property
     def not_covered(self) -> tuple[str, ...]:
         """What the numbers leave out."""
-        return _NOT_COVERED
+        return _NOT_COVERED if self._leakages["arrays"] is not None else (_NO_LEAKAGE, *_NOT_COVERED)
 
     @property
     def components(self) -> tuple[ComponentSpec, ...]:
-        """What it is built of; write drivers lie inside the arrays' area."""
+        """What it is built of; write drivers lie inside the arrays' area, and leak in their leakage."""
         units = {
             "arrays": self.geometry.n_arrays,
             "encoders": self.n_banks,
@@ -273,7 +283,10 @@ class AmperMachine:
             "htree_up": self.n_ports,
             "selectors": self.geometry.n_blocks,
         }
-        built = [ComponentSpec(name=n, n_units=units.get(n, 1), area_um2=self._areas[n]) for n in self._names()]
+        built = [
+            ComponentSpec(name=n, n_units=units.get(n, 1), area_um2=self._areas[n], leakage_uw=self._leakages[n])
+            for n in self._names()
+        ]
         return (*built, ComponentSpec(name="write_ports", n_units=self.n_banks))
 
     def _names(self) -> list[str]:

@@ -15,7 +15,13 @@ from amper.trace import OpKind, Trace
 from hwsim import checks
 from hwsim.closedform import ClosedTimes
 from hwsim.component import Component, ComponentSpec
-from hwsim.cost_onchip import RejectionCosts, fastest_clock_ghz, rejection_areas_um2, rejection_costs
+from hwsim.cost_onchip import (
+    RejectionCosts,
+    fastest_clock_ghz,
+    rejection_areas_um2,
+    rejection_costs,
+    rejection_leakages_uw,
+)
 from hwsim.technology import technology
 
 if TYPE_CHECKING:
@@ -114,6 +120,7 @@ class RejectionMachine:
     clock_ghz: float = 1.0
     costs: RejectionCosts = field(init=False, repr=False, compare=False)
     _areas: dict[str, float] = field(init=False, repr=False, compare=False)
+    _leakages: dict[str, float | None] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         checks.store_whole(self, "n_rows", "n_lanes", "n_ranges", "max_tries")
@@ -134,9 +141,10 @@ class RejectionMachine:
                 f"the slowest single-cycle block takes {1 / fastest:g} ns"
             )
         costs = rejection_costs(tech, self.n_rows, self.n_lanes, self.bits, self.clock_ghz)
-        areas = rejection_areas_um2(tech, self.n_rows, self.n_lanes, self.bits, self.n_ranges)
+        built = (tech, self.n_rows, self.n_lanes, self.bits, self.n_ranges)
         object.__setattr__(self, "costs", costs)
-        object.__setattr__(self, "_areas", areas)
+        object.__setattr__(self, "_areas", rejection_areas_um2(*built))
+        object.__setattr__(self, "_leakages", rejection_leakages_uw(*built))
 
     @property
     def name(self) -> str:
@@ -157,7 +165,7 @@ class RejectionMachine:
     def not_covered(self) -> tuple[str, ...]:
         """What the numbers leave out."""
         return (
-            "leakage",
+            "power gating: what idles leaks; an SRAM bit's leakage is known by device class only (leakage.sram_bit_pw)",
             "clock tree, control logic, pipeline and range registers",
             "wires outside the memory",
             "energy and area of the row memory (fetch)",
@@ -169,7 +177,10 @@ class RejectionMachine:
         """What it is built of; a lane takes two uniform numbers a try, for the slot and for the decision."""
         units = dict.fromkeys(("address_units", "memory", "comparators", "counters"), self.n_lanes)
         units["urng"] = 2 * self.n_lanes
-        return tuple(ComponentSpec(name=n, n_units=units.get(n, 1), area_um2=um2) for n, um2 in self._areas.items())
+        return tuple(
+            ComponentSpec(name=n, n_units=units.get(n, 1), area_um2=um2, leakage_uw=self._leakages[n])
+            for n, um2 in self._areas.items()
+        )
 
     def parameters(self) -> dict[str, Any]:
         """Return what it was made with, JSON-serialisable."""

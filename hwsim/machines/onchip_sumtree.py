@@ -15,7 +15,14 @@ from amper.trace import OpKind, Trace
 from hwsim import checks
 from hwsim.closedform import ClosedTimes
 from hwsim.component import Charge, Component, ComponentSpec
-from hwsim.cost_onchip import FAN_OUTS, TreeCosts, fastest_clock_ghz, tree_areas_um2, tree_costs
+from hwsim.cost_onchip import (
+    FAN_OUTS,
+    TreeCosts,
+    fastest_clock_ghz,
+    tree_areas_um2,
+    tree_costs,
+    tree_leakages_uw,
+)
 from hwsim.technology import technology
 
 if TYPE_CHECKING:
@@ -77,6 +84,7 @@ class TreeMachine:
     clock_ghz: float = 1.0
     costs: TreeCosts = field(init=False, repr=False, compare=False)
     _areas: dict[str, float] = field(init=False, repr=False, compare=False)
+    _leakages: dict[str, float | None] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         checks.store_whole(self, "n_rows", "fan_out")
@@ -97,6 +105,8 @@ class TreeMachine:
         areas = tree_areas_um2(tech, costs, self.fan_out, two_ports=self.forwarding)
         object.__setattr__(self, "costs", costs)
         object.__setattr__(self, "_areas", areas)
+        leakages = tree_leakages_uw(tech, costs, self.fan_out, two_ports=self.forwarding)
+        object.__setattr__(self, "_leakages", leakages)
 
     @property
     def name(self) -> str:
@@ -117,7 +127,7 @@ class TreeMachine:
     def not_covered(self) -> tuple[str, ...]:
         """What the numbers leave out."""
         return (
-            "leakage",
+            "power gating: what idles leaks; an SRAM bit's leakage is known by device class only (leakage.sram_bit_pw)",
             "clock tree, control logic and pipeline registers",
             "wires between levels",
             "energy and area of the row memory (fetch)",
@@ -129,7 +139,10 @@ class TreeMachine:
         """What it is built of; the leaves have a subtractor, every level above and the root an adder."""
         depth = len(self.costs.levels)
         units = {"node_memories": depth, "routers": depth, "adders": depth + 1}
-        return tuple(ComponentSpec(name=n, n_units=units.get(n, 1), area_um2=um2) for n, um2 in self._areas.items())
+        return tuple(
+            ComponentSpec(name=n, n_units=units.get(n, 1), area_um2=um2, leakage_uw=self._leakages[n])
+            for n, um2 in self._areas.items()
+        )
 
     @property
     def row_interval(self) -> int:
