@@ -8,13 +8,16 @@ import numpy as np
 
 from amper.trace import OpKind, Trace
 from experiments.study import Row
+from hwsim import units
 
 if TYPE_CHECKING:
     import hwsim
 
+STEPS_PER_SECOND = 1_000.0  # at which endurance is tabulated
+
 
 def measures(report: hwsim.Report) -> Row:
-    """Return what is tabulated of a simulation: medians of times, in femtoseconds; energy; area."""
+    """Return what is tabulated of a simulation: medians of times, in femtoseconds; energy; area; leakage."""
     sample = report.latency_fs["sample"]
     low, median, high = (float(q) for q in np.percentile(sample, [10, 50, 90]))
     others = {
@@ -29,6 +32,7 @@ def measures(report: hwsim.Report) -> Row:
         "sample_aj": _mean_energy(report, "sample"),
         "update_aj": _mean_energy(report, "update"),
         "area_um2": report.area_um2,
+        "leakage_uw": report.leakage_uw,
         "source": "measured" if report.machine["name"] == "sumtree-cpu" else "modelled",
     }
 
@@ -51,3 +55,21 @@ def step_fs(report: hwsim.Report, trace: Trace) -> float | None:
         return None
     both = report.latency_fs["sample"][answered] + report.latency_fs["update"][following[answered]]
     return float(np.median(both))
+
+
+def step_energy(dynamic_aj: float | None, leakage_uw: float | None, step_fs: float | None) -> Row:
+    """Return a step's dynamic energy, what the machine leaks over its latency, and both; None where unknown."""
+    leaked = None if leakage_uw is None or step_fs is None else units.leaked_aj(leakage_uw, round(step_fs))
+    total = None if dynamic_aj is None or leaked is None else dynamic_aj + leaked
+    return {"step_aj": dynamic_aj, "step_leakage_aj": leaked, "step_total_aj": total}
+
+
+def wear(trace: Trace, machine: hwsim.machines.Machine, n_ops: int | None = None) -> Row:
+    """Return how many years the cells of the row written most often last, and of a row that has its share of writes.
+
+    At `STEPS_PER_SECOND`; None where cells have no limit, or where nothing is written.
+    """
+    import hwsim
+
+    found = hwsim.endurance(trace, machine, steps_per_second=STEPS_PER_SECOND, n_ops=n_ops)
+    return {"endurance_years": found.years_busiest, "endurance_mean_years": found.years_mean}

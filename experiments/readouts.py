@@ -11,7 +11,7 @@ import numpy as np
 import hwsim
 from amper.trace import OpKind, Trace
 from experiments.compose import MachineSpec
-from experiments.measures import measures
+from experiments.measures import measures, step_energy, wear
 from experiments.speedups import times
 from experiments.study import Row
 from hwsim import units
@@ -97,7 +97,8 @@ def cost(contender: Contender, trace: Trace) -> Row:
     sample, update = report.latency_fs["sample"], report.latency_fs["update"]
     by_kind = report.energy_by_kind_aj
     update_aj = None if by_kind["update"] is None else by_kind["update"] / len(update)
-    sample_aj, area = measured["sample_aj"], measured["area_um2"]
+    sample_aj, area, step = measured["sample_aj"], measured["area_um2"], float(np.median(sample + update))
+    dynamic = None if sample_aj is None or update_aj is None else sample_aj + update_aj
     buffer = report.breakdown.get("csb")
     return {
         "label": contender.label,
@@ -107,10 +108,12 @@ def cost(contender: Contender, trace: Trace) -> Row:
         "source": measured["source"],
         "sample_fs": measured["sample_fs"],
         "update_fs": measured["update_fs"],
-        "step_fs": float(np.median(sample + update)),
+        "step_fs": step,
         "sample_aj": sample_aj,
         "update_aj": update_aj,
-        "step_aj": None if sample_aj is None or update_aj is None else sample_aj + update_aj,
+        **step_energy(dynamic, measured["leakage_uw"], step),
+        "leakage_uw": measured["leakage_uw"],
+        **wear(trace, machine),
         "row_um2": None if area is None else area / n,
         "buffer_row_um2": None if buffer is None else buffer["area_um2"] / n,
         "csb_entries": report.machine["csb_entries"] if buffer is not None else None,

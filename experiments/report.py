@@ -59,13 +59,13 @@ def write(result: Row, folder: Path, *, command: str, version: str) -> dict[str,
 def _write_csv(rows: Sequence[Row], path: Path) -> None:
     """Write a line a machine and size; times in nanoseconds, energy in picojoules; empty where not known."""
     times = ("sample", "sample_p10", "sample_p90", "low", "high", "update", "insert", "fetch", "step")
-    energies = ("sample", "update", "step")
+    energies = ("sample", "update", "step", "step_leakage")
     plain = ("label", "machine", "n", "batch_size", "n_samplings", "n_valid")
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
             [*plain, "csp_fraction", *(f"{t}_ns" for t in times), *(f"{e}_pj" for e in energies), "area_um2",
-             "fidelity", "checked_by", "difference_fs", "source"]
+             "leakage_uw", "endurance_years", "fidelity", "checked_by", "difference_fs", "source"]
         )  # fmt: skip
         for row in rows:
             low, high = row["interval_fs"] or (None, None)
@@ -75,7 +75,8 @@ def _write_csv(rows: Sequence[Row], path: Path) -> None:
             checked = [row["checked_by"] or "", "" if row["difference_fs"] is None else row["difference_fs"]]
             writer.writerow(
                 [*(row[key] for key in plain), _digits(row["csp_fraction"], 4), *map(_digits, ns), *map(_digits, pj),
-                 _digits(row["area_um2"]), row["fidelity"], *checked, row["source"]]
+                 _digits(row["area_um2"]), _digits(row["leakage_uw"]),
+                 _digits(row["endurance_years"]), row["fidelity"], *checked, row["source"]]
             )  # fmt: skip
 
 

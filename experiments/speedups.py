@@ -12,7 +12,7 @@ import hwsim
 from amper.trace import Trace
 from experiments.compose import MachineSpec
 from experiments.contenders import BASELINES, Contender
-from experiments.measures import measures, step_fs
+from experiments.measures import measures, step_energy, step_fs, wear
 from experiments.recording import prefix_end, window
 from experiments.study import Row
 from hwsim import units
@@ -30,19 +30,24 @@ QUANTITIES: Mapping[str, tuple[str, str]] = {
     "step": ("step_fs", "step latency"),
     "sample_energy": ("sample_aj", "energy a sampling"),
     "step_energy": ("step_aj", "energy a step"),
+    "step_energy_total": ("step_total_aj", "energy a step with leakage"),
     "area": ("area_um2", "area"),
 }
 _INTERVALS = {"sample": "interval_fs", "step": "step_interval_fs"}
 
 
 def machine_row(contender: Contender, n: int, trace: Trace) -> Row:
-    """Return one machine's latencies on the end of the prefix of `trace` that fills `n` rows."""
+    """Return one machine's latencies and energies on the end of the prefix of `trace` that fills `n` rows.
+
+    Wear is that of the whole prefix: in a window the row written most often would be so by chance.
+    """
     end = prefix_end(trace, n)
     last = window(trace, end)
     machine = contender.machine.make(n)
     report = _simulate(last, machine)
     row = measures(report)
     step = step_fs(report, last)
+    dynamic = None if None in (row["sample_aj"], row["update_aj"]) else row["sample_aj"] + row["update_aj"]
     searched = contender.replay != "per"
     fraction = last.samples["n_csp"] / last.samples["n_valid"]
     sample, step_interval = _intervals(machine, last) if contender.key in QUALITIES else (None, None)
@@ -61,7 +66,8 @@ def machine_row(contender: Contender, n: int, trace: Trace) -> Row:
         **row,
         "fetched_fs": row["sample_fs"] + row["fetch_fs"],
         "step_fs": step,
-        "step_aj": None if None in (row["sample_aj"], row["update_aj"]) else row["sample_aj"] + row["update_aj"],
+        **step_energy(dynamic, row["leakage_uw"], step),
+        **wear(trace, machine, end),
         "write_fs": _write_fs(machine) if contender.is_amper else None,
         "n_given_up": machine.n_given_up(last) if contender.machine.name == "rejection-onchip" else 0,
         "phases_fs": {name: float(np.mean(values)) for name, values in report.sample_phases.items()},

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.contenders import HEADS, OFF_CHIP, ON_CHIP
+from experiments.measures import STEPS_PER_SECOND
 from experiments.speedups import QUANTITIES
 from experiments.study import Row
 from hwsim import units
@@ -14,7 +15,7 @@ from hwsim.machines.gpu_sumtree import QUALITIES
 
 #: What a cell of a speedup table lists below its first ratio.
 _LISTED_OFF_CHIP = ("sample", "step")
-_LISTED_ON_CHIP = ("sample", "update", "step", "step_energy", "area")
+_LISTED_ON_CHIP = ("sample", "update", "step", "step_energy", "step_energy_total", "area")
 
 
 def off_chip(speedups: Sequence[Mapping[str, Any]]) -> str:
@@ -88,14 +89,17 @@ def machines(rows: Sequence[Row]) -> str:
                 csp(row),
                 *(units.format_time(row[f"{kind}_fs"]) for kind in times),
                 *(units.format_energy(row[f"{kind}_aj"]) for kind in energies),
+                units.format_energy(row["step_leakage_aj"]),
                 units.format_area(row["area_um2"]),
+                units.format_years(row["endurance_years"]).removesuffix(" years"),
             )
         )
         + f"<td>{how(row)}</td><td>{row['source']}</td></tr>"
         for row in rows
     )
-    heads = ["machine", "n", "CSP", *times, *(f"energy a {kind}" for kind in energies), "area", "by", "source"]
-    return _table(heads, body)
+    wear = f"endurance, years at {STEPS_PER_SECOND:,.0f} steps/s"
+    energy = [*(f"energy a {kind}" for kind in energies), "leakage a step"]
+    return _table(["machine", "n", "CSP", *times, *energy, "area", wear, "by", "source"], body)
 
 
 def csp(row: Row) -> str:

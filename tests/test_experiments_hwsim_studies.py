@@ -89,6 +89,12 @@ def test_a_row_holds_what_a_simulation_says_without_the_fetch():
     assert found["step_fs"] == np.median(sample + update)
     energy = report.energy_by_kind_aj
     assert found["step_aj"] == pytest.approx((energy["sample"] + energy["update"]) / 6)
+    assert found["leakage_uw"] == report.leakage_uw
+    assert found["step_leakage_aj"] == round(report.leakage_uw * found["step_fs"] / 1000)
+    assert found["step_total_aj"] == found["step_aj"] + found["step_leakage_aj"]
+    assert 0 < found["endurance_years"] < found["endurance_mean_years"]
+    assert costs["burst, 64", CAMASIM]["step_total_aj"] is None
+    assert costs["CPU tree", None]["endurance_years"] is None
     assert found["row_um2"] == pytest.approx(report.area_um2 / 2_000)
     assert found["write_fs"] == machine.costs.write * machine.costs.period_fs
     assert costs["CPU tree", None]["source"] == "measured"
@@ -129,6 +135,18 @@ def test_the_answer_names_the_axes_and_buffers_that_a_tree_wins(reference_rows):
     rows = [changed(row, "rank_select, 64", step_aj=1.0, row_um2=0.1) for row in rows]
     assert "in energy nowhere" in amper_readout.answer(rows).text
     assert "in area nowhere" in amper_readout.answer(rows).text
+
+
+def test_the_answer_says_who_takes_less_energy_with_leakage():
+    rows = [readout_row(n, 0.15, technologies=(CAMASIM, EVACAM)) for n in (5_000, 20_000)]
+    text = amper_readout.answer(rows).text
+    assert f"Energy with leakage in {CAMASIM}: n/a, it states none for its arrays." in text
+    assert f"than AMPER's best machine in {EVACAM} everywhere (AMPER / tree" in text
+    rows = [readout_row(n, 0.15, technologies=(EVACAM,)) for n in (5_000, 20_000)]
+    for label in ("rank_select, 64", "rank_select, 8"):
+        rows = [changed(row, label, step_leakage_aj=1.0, step_total_aj=4.0, step_aj=3.0) for row in rows]
+    assert f"than AMPER's best machine in {EVACAM} nowhere (AMPER / tree" in amper_readout.answer(rows).text
+    assert "leakage is 25% to 25% of AMPER's energy" in amper_readout.answer(rows).text
 
 
 def test_the_answer_says_up_to_where_a_readout_keeps_up_with_rank_select(reference_rows):

@@ -43,8 +43,13 @@ def test_the_rows_hold_every_machine_and_their_ratios_follow_from_their_terms(re
         (c.label, str(c.machine)) for c in contenders.CONTENDERS
     ]
     off_chip = [row for row in rows if row["machine"].startswith(("sumtree-gpu", "sumtree-cpu"))]
-    unknown = ("area_um2", "csp_fraction", "sample_pj", "update_pj", "step_pj")
-    assert {tuple(row[name] for name in unknown) for row in off_chip} == {("",) * 5}
+    unknown = ("area_um2", "csp_fraction", "sample_pj", "update_pj", "step_pj", "step_leakage_pj", "leakage_uw")
+    assert {tuple(row[name] for name in unknown) for row in off_chip} == {("",) * 7}
+    states_none = [row for row in rows if "technology=camasim" in row["machine"]]
+    assert len(states_none) == len(contenders.AMPER) / 2
+    for row in rows:
+        assert bool(row["leakage_uw"]) == bool(row["step_leakage_pj"]) == (row not in off_chip + states_none)
+        assert bool(row["endurance_years"]) == row["machine"].startswith("amper-")
     assert all(row[name] for row in rows if row not in off_chip for name in ("area_um2", "step_pj", "step_ns"))
     assert [row["source"] for row in rows] == [
         "measured" if row["machine"].startswith("sumtree-cpu") else "modelled" for row in rows
@@ -185,9 +190,15 @@ def row_of(contender, n, sample_fs, phases, **more):
         "replay": contender.replay, "is_amper": contender.is_amper, "csp_fraction": 0.02 if searched else None,
         "sample_fs": sample_fs, "fetch_fs": 1e8, "fetched_fs": sample_fs + 1e8, "update_fs": sample_fs / 2,
         "step_fs": sample_fs * 1.5, "sample_aj": 2e9, "step_aj": 3e9, "area_um2": 5e4, "write_fs": 2e7,
+        "leakage_uw": 2e3, "step_leakage_aj": 1e9, "step_total_aj": 4e9,
+        "endurance_years": 2.5 if contender.is_amper else None,
+        "endurance_mean_years": 50.0 if contender.is_amper else None,
         "phases_fs": phases, "source": "modelled",
         "parameters": {"t_op_us": 4.0, "technology": contender.label.split(", ")[-1], "n_banks": 8}, **more,
     }  # fmt: skip
+
+
+UNKNOWN_OFF_CHIP = ("sample_aj", "step_aj", "area_um2", "leakage_uw", "step_leakage_aj", "step_total_aj")
 
 
 def invented(value, growth=1.5):
@@ -195,7 +206,7 @@ def invented(value, growth=1.5):
     rows = []
     for n, factor in ((5_000, 1.0), (20_000, growth)):
         rows += [row_of(c, n, 1e9 * factor, {"readout": 6.0, "search": 4.0}) for c in contenders.AMPER]
-        slow, off_chip = value * 1e9 * factor, {"sample_aj": None, "step_aj": None, "area_um2": None}
+        slow, off_chip = value * 1e9 * factor, dict.fromkeys(UNKNOWN_OFF_CHIP)
         for c in contenders.RIVALS:
             more = dict(off_chip) if c.key in contenders.OFF_CHIP else {}
             if c.key in speedups.QUALITIES:
@@ -238,8 +249,59 @@ def test_the_verdict_follows_the_figures(value, words):
     assert "of 4 designs without a TCAM 0 sample faster than AMPER-fr and 0 step faster" in text
     assert "it loses" not in text
     assert f"fan-out 16 it wins sampling latency {speedups.times(value)} = " in text
-    assert text.count("it equals energy a sampling 1x = 2 nJ / 2 nJ, energy a step 1x = 3 nJ / 3 nJ, area 1x = ") == 4
+    assert (
+        text.count(
+            "it equals energy a sampling 1x = 2 nJ / 2 nJ, energy a step 1x = 3 nJ / 3 nJ, "
+            "energy a step with leakage 1x = 4 nJ / 4 nJ, area 1x = "
+        )
+        == 4
+    )
     assert "20 ns a row in evacam-fefet45, so that an update takes 750 ns through 8 write ports" in text
+
+
+def test_the_verdict_says_who_wins_energy_without_leakage_and_with_it():
+    text = said(invented(100.0))
+    assert "In energy a step, dynamic AMPER-fr loses to 0 of 4 designs; with leakage AMPER-fr loses to 0 of 4" in text
+    rows = invented(100.0)
+    for row in rows:
+        if row["key"] == "tree16":
+            row["step_aj"] = 1e9
+        if row["key"] in ("tree16", "tree2"):
+            row["step_total_aj"] = 1e9
+        if "camasim" in row["label"]:
+            row |= {"leakage_uw": None, "step_leakage_aj": None, "step_total_aj": None}
+    text = said(rows)
+    trees = [contenders.ON_CHIP[key] for key in ("tree16", "tree2")]
+    assert f"dynamic AMPER-fr loses to 1 of 4 designs ({trees[0]}); with leakage" in text
+    assert f"with leakage AMPER-fr loses to 2 of 4 designs ({', '.join(trees)}); leaked of a step's energy: " in text
+    assert "AMPER-fr, evacam-fefet45 25%" in text
+    assert "camasim-fefet45 states no leakage of its arrays" in text
+    for row in rows:
+        row |= {"leakage_uw": None, "step_leakage_aj": None, "step_total_aj": None}
+    assert "; with leakage n/a; " in said(rows)
+
+
+def test_the_verdict_says_how_long_cells_last():
+    rows = invented(100.0)
+    assert "the row written most often lasts 2.5 years in evacam-fefet45 (50 years if all rows shared" in said(rows)
+    for row in rows:
+        row["endurance_years"] = None
+    assert "written most often" not in said(rows)
+
+
+def test_the_energy_of_a_step_with_leakage_is_the_rows_own(report):
+    rows = json.loads((report / "summary.json").read_text())["rows"]
+    known = [row for row in rows if row["step_total_aj"] is not None]
+    assert len(known) > len(contenders.AMPER) / 2
+    for row in known:
+        assert row["step_total_aj"] == row["step_aj"] + row["step_leakage_aj"]
+        assert row["step_leakage_aj"] == pytest.approx(row["leakage_uw"] * row["step_fs"] / 1000, abs=1)
+    page = (report / "report.html").read_text()
+    assert "<th scope=col>leakage a step</th>" in page
+    assert "<th scope=col>endurance, years at 1,000 steps/s</th>" in page
+    assert "energy a step with leakage" in page
+    fr = next(row for row in rows if row["key"] == "amper-fr")
+    assert 0 < fr["endurance_years"] < fr["endurance_mean_years"]
 
 
 def test_a_faster_rival_changes_the_verdict():
@@ -281,7 +343,7 @@ def test_the_verdicts_numbers_are_the_rows(report):
         sentence = re.search(rf"Against {contenders.ON_CHIP[key]} it (.*?)\. A", text).group(1)
         for quantity in verdict.LISTED:
             field, words = speedups.QUANTITIES[quantity]
-            ratio = rows[label][field] / min(row[field] for row in best)
+            ratio = rows[label][field] / min(row[field] for row in best if row[field] is not None)
             found = re.search(rf"(loses|wins)((?!it wins).)*?{words} ([\d.,]+)x =", sentence)
             assert (found.group(1), found.group(3)) == ("loses" if ratio < 1 else "wins", speedups.times(ratio)[:-1])
     csb, ranked = (

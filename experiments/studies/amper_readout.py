@@ -100,6 +100,7 @@ def answer(rows: Sequence[Row]) -> Answer:
     parts = [
         _verdict(found, technologies),
         *(_trees(found, name) for name in technologies),
+        *(_leaking(found, name) for name in technologies),
         *(_readouts(found, name) for name in technologies),
         *(_keeping_up(found, name) for name in technologies),
         *(_updates(found, name) for name in technologies),
@@ -160,6 +161,26 @@ def _trees(found: Found, technology: str) -> str:
             sure = where({cell for cell in found if over[cell] > SRAM_FACTOR}, list(found))
             said[-1] += f", by more than the factor of {SRAM_FACTOR:g} within which an SRAM access is known {sure}"
     return f"It beats the best AMPER machine of each axis in {technology} {'; '.join(said)}."
+
+
+def _leaking(found: Found, technology: str) -> str:
+    """Say where an on-chip tree takes less energy with leakage, and how much of a step's energy is leaked."""
+    if any(costs[_RANK, technology]["step_total_aj"] is None for costs in found.values()):
+        return f"Energy with leakage in {technology}: {units.NOT_AVAILABLE}, it states none for its arrays."
+    over = _over_tree(found, technology, "step_total_aj")
+    best = [best_amper(costs, technology, "step_total_aj") for costs in found.values()]
+    trees = [best_tree(costs, "step_total_aj") for costs in found.values()]
+    wins = where({cell for cell in found if over[cell] > 1}, list(found))
+    return (
+        f"With what leaks over a step, nothing gated, a tree takes less energy than AMPER's best machine in "
+        f"{technology} {wins} (AMPER / tree {_span(list(over.values()))}); leakage is {_leaked(best)} of AMPER's "
+        f"energy, {_leaked(trees)} of a tree's."
+    )
+
+
+def _leaked(machines: Sequence[Mapping[str, Any]]) -> str:
+    shares = [machine["step_leakage_aj"] / machine["step_total_aj"] for machine in machines]
+    return f"{min(shares):.0%} to {max(shares):.0%}"
 
 
 def _span(ratios: Sequence[float]) -> str:

@@ -77,7 +77,19 @@ def answer(rows: Sequence[Row]) -> Answer:
     """Return a line a machine and size, its ratios beside it under the baselines' keys, and the verdict."""
     from experiments.contenders import BASELINES
 
-    columns = ("machine", "n", "CSP", "sample", "step", "energy a step", "area", *BASELINES, "source")
+    columns = (
+        "machine",
+        "n",
+        "CSP",
+        "sample",
+        "step",
+        "energy a step",
+        "leakage a step",
+        "area",
+        "endurance",
+        *BASELINES,
+        "source",
+    )
     table = tuple(line for result in rows for line in _lines(result))
     return Answer(columns, table, "\n\n".join(row["verdict"] for row in rows))
 
@@ -96,8 +108,9 @@ def _lines(result: Row) -> list[tuple[str, ...]]:
             f"{row['n']:,}",
             csp(row),
             *(units.format_time(row[f"{kind}_fs"]) for kind in ("sample", "step")),
-            units.format_energy(row["step_aj"]),
+            *(units.format_energy(row[key]) for key in ("step_aj", "step_leakage_aj")),
             units.format_area(row["area_um2"]),
+            units.format_years(row["endurance_years"]),
             *(
                 times(ratios[row["label"], row["n"], key]) if (row["label"], row["n"], key) in ratios else "-"
                 for key in BASELINES
