@@ -71,6 +71,9 @@ latency follows it.</li>
 rejection tries, or writes, a row a cycle. {given_up}</li>
 <li>Rows by formula were checked by event simulation on samplings of every window: largest difference {difference} fs.
 {by_events}</li>
+<li>Energy is what the work takes. Leakage a step is what the whole machine leaks over the step's latency, one step
+right after the other, at 350 K, nothing gated; FeFET arrays could be gated where they idle. Endurance is that of the
+row written most often in the prefix, in TCAM cells that survive a number of writes (assumed); n/a: no limit.</li>
 <li>Gathering the sampled rows costs every machine the same, follows each sampling, and is in no speedup and no
 step.</li>
 <li>Every number here is modelled but the CPU tree's, measured with warm code on one core; 55x to 270x is cited. What a

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.contenders import BASELINES, CPU, OFF_CHIP, ON_CHIP
-from experiments.measures import STEPS_PER_SECOND
+from experiments.energies import energies, wear
 from experiments.speedups import QUANTITIES, Speedup, share, times
 from experiments.study import Row
 from hwsim import units
@@ -22,7 +22,7 @@ def verdict(rows: Sequence[Row], ratios: Sequence[Speedup], laws: Sequence[Mappi
     paragraphs = (
         [*_claim(ratios), _readouts(rows)],
         [_cpu(ratios), _lost_off_chip(ratios)],
-        [*_on_chip(ratios), _energies(rows, ratios), _writes(rows), _wear(rows)],
+        [*_on_chip(ratios), energies(rows, best_machines(ratios), READOUTS), _writes(rows), wear(rows)],
         [_other_searches(rows, ratios, laws), _drivers(rows), _growth(rows), _caveat()],
     )
     return "\n\n".join(" ".join(sentence for sentence in sentences if sentence) for sentences in paragraphs)
@@ -181,36 +181,6 @@ def _standing(against: str, largest: int, best: Mapping[tuple[str, str, int], Sp
     return f"Against {ON_CHIP[against]} it {'; it '.join(parts)}{elsewhere}."
 
 
-def _energies(rows: Sequence[Row], ratios: Sequence[Speedup]) -> str:
-    """Say who wins the energy of a step, without leakage and with it, and what part of it is leaked."""
-    largest = max(s.n for s in ratios)
-    best = best_machines(ratios)
-    said = []
-    for quantity, words in (("step_energy", "dynamic"), ("step_energy_total", "with leakage")):
-        found = {ON_CHIP[key]: best[key, quantity, largest] for key in ON_CHIP if (key, quantity, largest) in best}
-        if not found:
-            said.append(f"{words} {units.NOT_AVAILABLE}")
-            continue
-        lost = [name for name, s in found.items() if s.ratio < 1]
-        said.append(
-            f"{words} AMPER-fr loses to {len(lost)} of {len(found)} designs"
-            + (f" ({', '.join(lost)})" if 0 < len(lost) < len(found) else "")
-        )
-    last = [row for row in rows if row["n"] == largest]
-    shares = [
-        f"{row['label']} {row['step_leakage_aj'] / row['step_total_aj']:.0%}"
-        for row in last
-        if row["step_total_aj"] is not None
-        and (row["key"] in READOUTS or (row["key"] in ON_CHIP and row["replay"] in ("per", "amper-fr")))
-    ]
-    unknown = dict.fromkeys(
-        row["parameters"]["technology"] for row in last if row["key"] in READOUTS and row["leakage_uw"] is None
-    )
-    leaked = f"; leaked of a step's energy: {', '.join(shares)}" if shares else ""
-    without = f"; {', '.join(unknown)} states no leakage of its arrays" if unknown else ""
-    return f"In energy a step, {'; '.join(said)}{leaked}{without}."
-
-
 def _writes(rows: Sequence[Row]) -> str:
     """Say what an update pays for writing a TCAM."""
     largest = max(row["n"] for row in rows)
@@ -221,23 +191,6 @@ def _writes(rows: Sequence[Row]) -> str:
         if row["key"] == "amper-fr" and row["n"] == largest
     )
     return f"A step pays for the TCAM's writes: {'; '.join(said)}."
-
-
-def _wear(rows: Sequence[Row]) -> str:
-    """Say how long the TCAM's cells last; nothing where none has a limit."""
-    largest = max(row["n"] for row in rows)
-    mine = [row for row in rows if row["key"] == "amper-fr" and row["n"] == largest and row["endurance_years"]]
-    said = dict.fromkeys(
-        f"{units.format_years(row['endurance_years'])} in {row['parameters']['technology']} "
-        f"({units.format_years(row['endurance_mean_years'])} if all rows shared the writes)"
-        for row in mine
-    )
-    if not said:
-        return ""
-    return (
-        f"At {STEPS_PER_SECOND:,.0f} steps a second the row written most often lasts {'; '.join(said)}; an SRAM "
-        "has no such limit."
-    )
 
 
 # -- what drives it ---------------------------------------------------------------------------------

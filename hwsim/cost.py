@@ -76,47 +76,6 @@ def memory_um2(tech: Technology, n_bits: int, *, two_ports: bool = False) -> flo
     return n_bits * cell / tech.number("sram.area_efficiency")
 
 
-def stated(tech: Technology, key: str) -> float | None:
-    """Return the value of `section.key`, None where the technology does not state it."""
-    section, _, name = key.partition(".")
-    cited = tech.sections.get(section, {}).get(name)
-    return None if cited is None else cited.value
-
-
-def block_leakage_uw(tech: Technology, um2: float, n_bits: int = 0, *, two_ports: bool = False) -> float | None:
-    """Return what a block leaks, uW; None where it has something of which the technology states no leakage.
-
-    Parameters
-    ----------
-    um2 : float
-        Its area; what its SRAM does not take is logic, and leaks by area.
-    n_bits : int
-        Bits of SRAM in it; they leak one by one, and in proportion to their cells' size.
-    two_ports : bool
-        Whether its cells have two ports.
-
-    Examples
-    --------
-    >>> tech = technology("cmos45")
-    >>> round(block_leakage_uw(tech, memory_um2(tech, 8_192), 8_192), 3), block_leakage_uw(tech, 1_000.0)
-    (13.107, 52.0)
-    """
-    logic_um2 = um2 - memory_um2(tech, n_bits, two_ports=two_ports) if n_bits else um2
-    cells = n_bits * (tech.number("sram_size.two_port_area") if two_ports else 1.0)
-    parts = (
-        (logic_um2, "leakage.logic_um2_nw", units.uw_from_nw),
-        (cells, "leakage.sram_bit_pw", units.uw_from_pw),
-    )
-    leaked = 0.0
-    for amount, key, to_uw in parts:
-        if amount:
-            each = stated(tech, key)
-            if each is None:
-                return None
-            leaked += to_uw(amount * each)
-    return leaked
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HTree:
     """The wires of an H-tree over a square of equal tiles, one bit wide.

@@ -6,17 +6,7 @@ import math
 from dataclasses import dataclass
 
 from hwsim import units
-from hwsim.cost import (
-    HTree,
-    block_leakage_uw,
-    cycles_of,
-    h_tree,
-    memory_cycles,
-    memory_um2,
-    sram_access_pj,
-    tree_levels,
-    tree_nodes,
-)
+from hwsim.cost import HTree, cycles_of, h_tree, memory_cycles, memory_um2, sram_access_pj, tree_levels, tree_nodes
 from hwsim.technology import Technology
 
 #: Addresses of one array that readout "burst" packs into one word of a bank's buffer.
@@ -351,17 +341,3 @@ def amper_areas_um2(tech: Technology, geometry: Geometry) -> dict[str, float]:
     wires = {name: bits * tree.total_mm * wire_um2 for name, bits in repeaters.items()}
     names = {*among, *others, *wires} & (geometry.parts | {"htree_down", "write_bus"})
     return {name: among.get(name, 0.0) + others.get(name, 0.0) + wires.get(name, 0.0) for name in names}
-
-
-def amper_leakages_uw(tech: Technology, geometry: Geometry) -> dict[str, float | None]:
-    """Return what each component of an associative machine leaks, uW; None where the technology does not say.
-
-    Arrays leak what their table states, write drivers and sense amplifiers included; of the others SRAM leaks by
-    the bit, logic and repeaters by area.
-    """
-    array_uw = tech.array(words=geometry.rows_per_array, bits=geometry.bits).leakage_uw
-    bits = geometry.stored_bits()
-    leakages = {
-        name: block_leakage_uw(tech, um2, bits.get(name, 0)) for name, um2 in amper_areas_um2(tech, geometry).items()
-    }
-    return leakages | {"arrays": None if array_uw is None else geometry.n_arrays * array_uw}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwsim import units
-from hwsim.cost import block_leakage_uw, cycles_of, memory_cycles, memory_um2, sram_access_pj, tree_levels
+from hwsim.cost import cycles_of, memory_cycles, memory_um2, sram_access_pj, tree_levels
 from hwsim.technology import Technology
 
 FAN_OUTS = (2, 4, 8, 16)
@@ -147,13 +147,6 @@ def tree_areas_um2(tech: Technology, costs: TreeCosts, fan_out: int, *, two_port
     }
 
 
-def tree_leakages_uw(tech: Technology, costs: TreeCosts, fan_out: int, *, two_ports: bool) -> dict[str, float | None]:
-    """Return what each component of an on-chip sum tree leaks, uW; None where the technology does not say."""
-    areas = tree_areas_um2(tech, costs, fan_out, two_ports=two_ports)
-    memory = block_leakage_uw(tech, areas["node_memories"], costs.stored_bits, two_ports=two_ports)
-    return {name: block_leakage_uw(tech, um2) for name, um2 in areas.items()} | {"node_memories": memory}
-
-
 def _sum_bits(bits: int, n_rows: int, below: int) -> int:
     """Return the width that holds the sum of `below` leaves, or of all there are."""
     return bits + (min(below, n_rows) - 1).bit_length()
@@ -235,21 +228,12 @@ def rejection_areas_um2(tech: Technology, n_rows: int, n_lanes: int, bits: int, 
         "urng": 2 * n_lanes * tech.number("urng.area_um2"),
         "query_generator": tech.number("query_generator.area_um2"),
         "address_units": n_lanes * tech.number("draw_unit.area_um2"),
-        "memory": memory_um2(tech, _code_bits(n_rows, n_lanes, bits)),
+        "memory": memory_um2(tech, code_bits(n_rows, n_lanes, bits)),
         "comparators": n_lanes * n_ranges * 2 * bits * tech.number("adder.bit_area_um2"),
         "counters": n_lanes * tech.number("population_count.area_um2"),
     }
 
 
-def rejection_leakages_uw(
-    tech: Technology, n_rows: int, n_lanes: int, bits: int, n_ranges: int
-) -> dict[str, float | None]:
-    """Return what each component of on-chip rejection leaks, uW; None where the technology does not say."""
-    areas = rejection_areas_um2(tech, n_rows, n_lanes, bits, n_ranges)
-    memory = block_leakage_uw(tech, areas["memory"], _code_bits(n_rows, n_lanes, bits))
-    return {name: block_leakage_uw(tech, um2) for name, um2 in areas.items()} | {"memory": memory}
-
-
-def _code_bits(n_rows: int, n_lanes: int, bits: int) -> int:
+def code_bits(n_rows: int, n_lanes: int, bits: int) -> int:
     """Return the bits of all banks, which are equally large."""
     return n_lanes * -(-n_rows // n_lanes) * bits

@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 import hwsim
-from hwsim import cost, power, units
+from hwsim import cost, cost_leakage, power, units
 from hwsim.technology import technology
 from tests.test_hwsim_machines import hand_trace
 
@@ -265,10 +265,10 @@ def test_powers_convert_and_print():
 def test_a_block_leaks_by_its_area_and_its_bits():
     tech = technology("cmos45")
     um2 = 100.0 + cost.memory_um2(tech, 64)
-    assert cost.block_leakage_uw(tech, um2, 64) == pytest.approx(naive_leakage_uw("block", um2, 64))
-    assert cost.block_leakage_uw(tech, 0.0) == 0.0
-    assert cost.stated(tech, "leakage.no_such_number") is None
-    assert cost.stated(tech, "no_such_section.x") is None
+    assert cost_leakage.block_leakage_uw(tech, um2, 64) == pytest.approx(naive_leakage_uw("block", um2, 64))
+    assert cost_leakage.block_leakage_uw(tech, 0.0) == 0.0
+    assert cost_leakage.stated(tech, "leakage.no_such_number") is None
+    assert cost_leakage.stated(tech, "no_such_section.x") is None
 
 
 def test_the_leakage_numbers_say_their_temperature_and_their_spread():

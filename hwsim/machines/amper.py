@@ -20,14 +20,8 @@ from amper.trace import Trace
 from hwsim import checks
 from hwsim.closedform import ClosedTimes
 from hwsim.component import Component, ComponentSpec
-from hwsim.cost_amper import (
-    AmperCosts,
-    Geometry,
-    amper_areas_um2,
-    amper_costs,
-    amper_leakages_uw,
-    largest_clock_ghz,
-)
+from hwsim.cost_amper import AmperCosts, Geometry, amper_areas_um2, amper_costs, largest_clock_ghz
+from hwsim.cost_leakage import amper_leakages_uw
 from hwsim.machines import amper_fit as fit
 from hwsim.machines.amper_plan import Plan, make_plan
 from hwsim.technology import technology

@@ -15,13 +15,8 @@ from amper.trace import OpKind, Trace
 from hwsim import checks
 from hwsim.closedform import ClosedTimes
 from hwsim.component import Component, ComponentSpec
-from hwsim.cost_onchip import (
-    RejectionCosts,
-    fastest_clock_ghz,
-    rejection_areas_um2,
-    rejection_costs,
-    rejection_leakages_uw,
-)
+from hwsim.cost_leakage import rejection_leakages_uw
+from hwsim.cost_onchip import RejectionCosts, fastest_clock_ghz, rejection_areas_um2, rejection_costs
 from hwsim.technology import technology
 
 if TYPE_CHECKING:

@@ -15,14 +15,8 @@ from amper.trace import OpKind, Trace
 from hwsim import checks
 from hwsim.closedform import ClosedTimes
 from hwsim.component import Charge, Component, ComponentSpec
-from hwsim.cost_onchip import (
-    FAN_OUTS,
-    TreeCosts,
-    fastest_clock_ghz,
-    tree_areas_um2,
-    tree_costs,
-    tree_leakages_uw,
-)
+from hwsim.cost_leakage import tree_leakages_uw
+from hwsim.cost_onchip import FAN_OUTS, TreeCosts, fastest_clock_ghz, tree_areas_um2, tree_costs
 from hwsim.technology import technology
 
 if TYPE_CHECKING:
