@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from hwsim import machines
+from hwsim.activity import Activity
 from hwsim.arrivals import Closed, Poisson
 from hwsim.closedform import NotApplicableError
 from hwsim.endurance import Endurance, endurance
 from hwsim.events import DeadlockError
+from hwsim.export import write_perfetto, write_vcd
 from hwsim.ledger import LedgerError
 from hwsim.locks import ReleaseError
 from hwsim.machines import make as machine
 from hwsim.report import Report
 from hwsim.simulate import simulate
 from hwsim.technology import technologies, technology
-from hwsim.traces import synthetic_trace
+from hwsim.traces import load_csv, synthetic_trace
 
 __all__ = [
+    "Activity",
     "Closed",
     "DeadlockError",
     "Endurance",
@@ -25,10 +28,13 @@ __all__ = [
     "ReleaseError",
     "Report",
     "endurance",
+    "load_csv",
     "machine",
     "machines",
     "simulate",
     "synthetic_trace",
     "technologies",
     "technology",
+    "write_perfetto",
+    "write_vcd",
 ]

@@ -96,6 +96,11 @@ class Ledger:
             self._causes.append(cause)
         return self._causes.index(cause)
 
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """What stalls waited for, by the numbers in `columns`; number 0, "", is work."""
+        return tuple(self._causes)
+
     def columns(self) -> dict[str, Int64]:
         """Return all entries as int64[k] by column; `cause` numbers the causes of stalls, 0 is work."""
         tail = tuple(np.array(column, np.int64) for column in self._tail)

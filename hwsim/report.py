@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hwsim import power, units
 from hwsim.checks import one_of
+
+if TYPE_CHECKING:
+    from hwsim.activity import Activity
 
 Int64 = npt.NDArray[np.int64]
 
@@ -56,6 +59,9 @@ class Report:
         Matches lost in a full candidate-set buffer.
     not_covered : tuple of str
         What the numbers leave out.
+    activity : Activity or None
+        Every entry of the ledger and every op from arrival to end, if `keep_ledger` asked for them; no part of
+        `to_dict`.
     """
 
     machine: Mapping[str, Any]
@@ -75,6 +81,7 @@ class Report:
     sample_phases: Mapping[str, Int64]
     n_dropped: int
     not_covered: tuple[str, ...]
+    activity: Activity | None = None
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{len(values)} {kind}s" for kind, values in self.latency_fs.items() if len(values))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from amper.trace import OpKind, Trace
 from hwsim import units
+from hwsim.activity import activity
 from hwsim.arrivals import Closed, Poisson, n_filling
-from hwsim.checks import one_of
+from hwsim.checks import flag, one_of
 from hwsim.closedform import NotApplicableError
 from hwsim.component import Charge, Component, ComponentSpec
 from hwsim.events import OVERFLOW_ADVICE, Times, by_events, check_length, fetches_fs
@@ -23,7 +25,12 @@ _ROW_MEMORY = ComponentSpec(name="row_memory", has_energy=False)
 
 
 def simulate(
-    trace: Trace, machine: Machine, fidelity: str = "burst", arrivals: str | Poisson | Closed = "serial"
+    trace: Trace,
+    machine: Machine,
+    fidelity: str = "burst",
+    arrivals: str | Poisson | Closed = "serial",
+    *,
+    keep_ledger: bool = False,
 ) -> Report:
     """Return what serving `trace` costs on `machine`.
 
@@ -40,6 +47,9 @@ def simulate(
     arrivals : "serial", Poisson or Closed
         Op k starts when op k - 1, with the fetch that follows a sampling, has ended; or as `hwsim.Poisson` and
         `hwsim.Closed` say. Matches are those of the trace, whatever order the ops end in.
+    keep_ledger : bool
+        Keep who was busy when, and paid what, as the report's `activity`: `hwsim.write_vcd` and
+        `hwsim.write_perfetto` draw it.
 
     Returns
     -------
@@ -49,7 +59,7 @@ def simulate(
     Raises
     ------
     TypeError
-        If `trace`, `machine` or `arrivals` is something else.
+        If `trace`, `machine`, `arrivals` or `keep_ledger` is something else.
     ValueError
         If the machine could not have served the trace, or a name is unknown.
     NotApplicableError
@@ -76,6 +86,7 @@ def simulate(
     one_of("fidelity", fidelity, FIDELITIES)
     if not isinstance(arrivals, Poisson | Closed) and not (isinstance(arrivals, str) and arrivals == "serial"):
         raise TypeError(f"arrivals must be 'serial', a hwsim.Poisson or a hwsim.Closed, got {arrivals!r}")
+    flag("keep_ledger", keep_ledger)
     trace.check()
     _check_slots(trace, machine)
     machine.check(trace)
@@ -87,7 +98,11 @@ def simulate(
         times = _by_formula(trace, machine, arrivals, accounts)
     else:
         times = by_events(trace, machine, arrivals, accounts, by_array=fidelity == "array")
-    return _report(trace, machine, fidelity, arrivals, times, components, ledger)
+    report = _report(trace, machine, fidelity, arrivals, times, components, ledger)
+    if not keep_ledger:
+        return report
+    kept = activity(ledger, specs, trace, times, by_formula=fidelity == "closed")
+    return dataclasses.replace(report, activity=kept)
 
 
 def _check_slots(trace: Trace, machine: Machine) -> None:

@@ -23,6 +23,7 @@ ONLY_IN = {
     "tensordict": lambda f: f == "amper/adapters/torchrl.py",
     "tianshou": lambda f: f == "amper/adapters/tianshou.py",
     "rich": lambda f: f == "experiments/cli.py",
+    "vcd": lambda f: f == "hwsim/export.py",
 }
 FILES = [p for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))]
 

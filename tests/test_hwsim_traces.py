@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import hwsim
-from hwsim.traces import n_ternary_words
+from hwsim.workload import n_ternary_words
 
 SAMPLERS = ("amper-fr", "amper-k")
 
@@ -229,3 +229,114 @@ def test_inserts_overwrite_the_oldest_rows_in_turn_and_change_no_match():
     assert (trace.match_counts(64, 1)[:, 0] == trace.searches["n_matches"]).all()
     with pytest.raises(ValueError, match="n_inserts must be at least 0, got -1"):
         hwsim.synthetic_trace(50, n_inserts=-1)
+
+
+# -- ops from a file -------------------------------------------------------------------------------------
+def write_ops(tmp_path, text):
+    path = tmp_path / "ops.csv"
+    path.write_text(text)
+    return path
+
+
+OPS = "\n".join(
+    ("op,size", "insert,40", "update,7", "sample,16", "update,16", "insert,1", "insert,30", "sample,5", "update,12",
+     "insert,60", "sample,3")
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("unique", [False, True])
+def test_a_file_of_ops_gives_its_kinds_and_sizes_and_exact_matches(tmp_path, sampler, unique):
+    trace = hwsim.load_csv(write_ops(tmp_path, OPS), 60, 0.3, sampler=sampler, unique=unique, clustering=0.5)
+    kinds = ("insert", "update", "sample")
+    listed = [(kinds[kind], int(count)) for kind, count in zip(trace.ops["kind"], trace.ops["count"], strict=True)]
+    assert listed == [(kind, int(size)) for kind, size in (line.split(",") for line in OPS.split()[1:])]
+    np.testing.assert_array_equal(trace.match_counts(64, 1)[:, 0], trace.searches["n_matches"])
+    if unique:
+        np.testing.assert_array_equal(trace.match_counts(64, 1, union=True)[:, 0], trace.samples["n_csp"])
+    assert trace.samples["n_valid"].tolist() == [40, 60, 60]
+    # No draw is of a slot that nothing was written to.
+    assert trace.draws["slot"][:16].max() < 40
+
+
+def test_inserts_fill_the_slots_and_updates_write_what_was_drawn(tmp_path):
+    trace = hwsim.load_csv(write_ops(tmp_path, OPS), 60)
+    slots = [trace.writes["slot"][op["first"] :][: op["count"]].tolist() for op in trace.ops if op["kind"] != 2]
+    drawn = trace.draws["slot"].tolist()
+    assert slots[0] == list(range(40))
+    assert slots[1] == list(range(7))
+    assert slots[2] == drawn[:16]
+    assert slots[3] == [40]
+    assert slots[4] == [*range(41, 60), *range(11)]
+    assert slots[5] == [*drawn[16:21], *drawn[16:21], *drawn[16:18]]
+    assert slots[6] == [*range(11, 60), *range(11)]
+
+
+def test_a_file_that_fills_the_buffer_first_is_the_synthetic_trace(tmp_path):
+    synthetic = hwsim.synthetic_trace(500, 16, 0.2, 3, seed=4, n_inserts=1)
+    lines = [f"{('insert', 'update', 'sample')[op['kind']]},{op['count']}" for op in synthetic.ops]
+    assert lines[:2] == ["insert,500", "sample,16"]
+    listed = hwsim.load_csv(write_ops(tmp_path, "\n".join(["op,size", *lines])), 500, 0.2, seed=4)
+    # Updates write to the same rows where nothing was drawn twice, so the first searches and draws are the same.
+    np.testing.assert_array_equal(listed.searches[:20], synthetic.searches[:20])
+    np.testing.assert_array_equal(listed.draws["slot"][:16], synthetic.draws["slot"][:16])
+    assert (listed.header.source, synthetic.header.source) == ("ops of a CSV file", "synthetic")
+
+
+@pytest.mark.parametrize(
+    "name", ["amper-fr", "amper-k", "sumtree-onchip", "rejection-onchip", "sumtree-gpu", "sumtree-cpu"]
+)
+def test_every_machine_serves_a_file_of_ops(tmp_path, name):
+    sampler = "amper-k" if name == "amper-k" else "amper-fr"
+    trace = hwsim.load_csv(write_ops(tmp_path, OPS), 60, sampler=sampler)
+    report = hwsim.simulate(trace, hwsim.machine(name, n_rows=60))
+    assert {kind: len(times) for kind, times in report.latency_fs.items()} == {
+        "sample": 3, "update": 3, "insert": 4, "fetch": 3
+    }  # fmt: skip
+    closed = hwsim.simulate(trace, hwsim.machine(name, n_rows=60), fidelity="closed")
+    assert closed.makespan_fs == report.makespan_fs
+
+
+def test_spaces_quotes_blank_lines_and_a_byte_order_mark_are_no_content(tmp_path):
+    plain = hwsim.load_csv(write_ops(tmp_path, "op,size\ninsert,9\nsample,4\n"), 9)
+    path = tmp_path / "ops.csv"
+    path.write_bytes(b'\xef\xbb\xbfop, size\r\n"insert", 9\r\n\r\n , \r\nsample,"4"')
+    other = hwsim.load_csv(path, 9)
+    np.testing.assert_array_equal(plain.ops, other.ops)
+    np.testing.assert_array_equal(plain.draws, other.draws)
+    assert len(hwsim.load_csv(write_ops(tmp_path, "op,size\n"), 9)) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"ops.csv, line 1: header must be 'op,size', got ''"),
+        ("insert,5\n", r"ops.csv, line 1: header must be 'op,size', got 'insert,5'"),
+        ("op,size\ninsert,5\n\nscan,5\n", r"line 4: op must be one of 'insert', 'update', 'sample', got 'scan'"),
+        ("op,size\ninsert\n", r"line 2: line must have two fields, op and size, got 'insert'"),
+        ("op,size\ninsert,5,1\n", r"line 2: line must have two fields, op and size, got 'insert,5,1'"),
+        ("op,size\ninsert,0\n", r"line 2: size must be a whole number from 1 to 2147483648, got '0'"),
+        ("op,size\ninsert,-1\n", r"line 2: size must be a whole number .* got '-1'"),
+        ("op,size\ninsert,2.5\n", r"line 2: size must be a whole number .* got '2.5'"),
+        ("op,size\ninsert,\u0663\n", r"line 2: size must be a whole number"),
+        ("op,size\ninsert," + "9" * 5000, r"line 2: size must be a whole number"),
+        ("op,size\ninsert,11\n", r"line 2: size of an insert must be at most n_rows, 10, got 11"),
+        ("op,size\nsample,1\n", r"line 2: op must be 'insert' before anything is stored, got 'sample'"),
+        ("op,size\nupdate,1\n", r"line 2: op must be 'insert' before anything is stored, got 'update'"),
+    ],
+)
+def test_a_line_that_breaks_a_rule_is_named(tmp_path, text, message):
+    path = tmp_path / "ops.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        hwsim.load_csv(path, 10)
+
+
+def test_a_file_that_is_no_text_or_not_there_is_named(tmp_path):
+    (tmp_path / "ops.csv").write_bytes(b"op,size\ninsert,\xff")
+    with pytest.raises(ValueError, match=r"path must name a CSV file in UTF-8, got .*ops.csv"):
+        hwsim.load_csv(tmp_path / "ops.csv", 10)
+    with pytest.raises(FileNotFoundError):
+        hwsim.load_csv(tmp_path / "none.csv", 10)
+    with pytest.raises(ValueError, match="n_rows must be at least 1, got 0"):
+        hwsim.load_csv(tmp_path / "none.csv", 0)
