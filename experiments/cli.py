@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments import waves
 from experiments.store import DEFAULT_PATH
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--csp", type=float, dest="csp_fraction", help="candidate set, as a fraction of n (default: 0.15)")
     sub.add_argument("--fidelity", choices=("array", "burst", "closed"), help="events, slow or fast, or formula")
     sub.add_argument("--seed", type=int)
+
+    waves.add_arguments(command("waves", _waves, "write who was busy when on one machine, for waveform viewers"))
 
     sub = command("train", _train, "train one agent")
     _add_training(sub)
@@ -185,6 +188,13 @@ def _latency(options: argparse.Namespace) -> Any:
     changes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     latency = study.get("latency")
     return _run_study(options, latency, latency.cells(latency.parameters("default", changes)), None, 1)
+
+
+def _waves(options: argparse.Namespace) -> Any:
+    document, text = waves.write(options)
+    if not options.json:
+        print(text)
+    return document
 
 
 def _train(options: argparse.Namespace) -> Any:
