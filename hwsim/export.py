@@ -86,9 +86,8 @@ def write_vcd(report: Report, path: str | os.PathLike[str]) -> None:
     with _replacing(path) as file, writer_class(file, timescale=unit, date="") as vcd:
         variables = []
         for (scope, name), signal in signals.items():
-            at_0 = signal.values[0] if len(signal.times_fs) and signal.times_fs[0] == 0 else signal.rest
             kind, size = ("wire", 1) if name in {"busy", "stalled"} else ("integer", 64)
-            variables.append(vcd.register_var(scope, name, kind, size, init=_value(int(at_0))))
+            variables.append(vcd.register_var(scope, name, kind, size, init=_value(signal.rest)))
         for time, number, value in _in_order(list(signals.values())):
             vcd.change(variables[number], time // step, _value(value))
         vcd.close(report.makespan_fs // step)
@@ -114,12 +113,11 @@ def _all_signals(report: Report, activity: Activity) -> dict[tuple[tuple[str, ..
 
 
 def _in_order(signals: list[Signal]) -> Iterator[tuple[int, int, int]]:
-    """Yield (time, number of the signal, value) of every change after time 0, in order of time."""
+    """Yield (time, number of the signal, value) of every change, in order of time."""
     times = np.concatenate([s.times_fs for s in signals])
     numbers = np.repeat(np.arange(len(signals)), [len(s.times_fs) for s in signals])
     values = np.concatenate([s.values for s in signals])
     order = np.argsort(times, kind="stable")
-    order = order[times[order] > 0]
     yield from zip(times[order].tolist(), numbers[order].tolist(), values[order].tolist(), strict=True)
 
 

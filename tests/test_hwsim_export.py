@@ -222,11 +222,11 @@ ENTRIES = st.lists(
 )  # fmt: skip
 
 
-def activity_of(entries):
-    """Return the activity of one component; entries are (start, duration, op, cause, units)."""
+def activity_of(entries, ledger=None, *, by_formula=False):
+    """Return the activity of one component of 9 units; entries are (start, duration, op, cause, units)."""
     trace = Trace()
     trace.begin(TraceHeader(n_rows=4, row_bytes=0, bits=8, sampler="per", options={}, seed=0))
-    ledger = Ledger()
+    ledger = ledger or Ledger()
     for start, duration, op, cause, n_units in entries:
         ledger.append(0, op, start, duration, 0 if cause else 7, cause, n_units=n_units)
     nothing = np.zeros(0, np.int64)
@@ -234,7 +234,7 @@ def activity_of(entries):
         latency_fs=nothing, phases_fs={}, fetch_fs=nothing, arrived_fs=nothing, makespan_fs=50
     )  # fmt: skip
     specs = [ComponentSpec(name="port", n_units=9)]
-    return hwsim.activity.activity(ledger, specs, trace, times, by_formula=False)
+    return hwsim.activity.activity(ledger, specs, trace, times, by_formula=by_formula)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
@@ -284,6 +284,16 @@ def test_bursts_draw_the_waveforms_that_single_addresses_draw(label):
         for name, signal in mine.items():
             np.testing.assert_array_equal(signal.times_fs, other[name].times_fs)
             np.testing.assert_array_equal(signal.values, other[name].values)
+
+
+def test_of_a_formula_one_unit_and_all_of_them_are_known_others_are_not():
+    ledger = Ledger()
+    n = np.arange(6)
+    busy = np.array([0, 10, 20, 25, 90, 95])
+    ledger.extend(0, 0 * n, 10 * n, np.full(6, 10), busy, 0 * n)
+    made = activity_of([], ledger, by_formula=True)
+    # Twice the time may be two units throughout, or four for half of it.
+    assert made.n_units.tolist() == [0, 1, -1, -1, 9, -1]
 
 
 def test_units_that_a_formula_does_not_place_are_unknown_and_single_ones_known(tmp_path):
