@@ -6,7 +6,6 @@ from hwsim import machines
 from hwsim.activity import Activity
 from hwsim.arrivals import Closed, Poisson
 from hwsim.closedform import NotApplicableError
-from hwsim.endurance import Endurance, endurance
 from hwsim.events import DeadlockError
 from hwsim.export import write_perfetto, write_vcd
 from hwsim.ledger import LedgerError
@@ -16,6 +15,7 @@ from hwsim.report import Report
 from hwsim.simulate import simulate
 from hwsim.technology import technologies, technology
 from hwsim.traces import load_csv, synthetic_trace
+from hwsim.wear import Endurance, endurance
 
 __all__ = [
     "Activity",

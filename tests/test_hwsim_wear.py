@@ -6,7 +6,7 @@ import pytest
 import hwsim
 from amper.protocols import Draw
 from amper.trace import OpKind, Trace, TraceHeader
-from hwsim.endurance import writes_per_step
+from hwsim.wear import writes_per_step
 
 EVACAM = "evacam-fefet45"
 
