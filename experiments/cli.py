@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -95,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("latency", _latency, "simulate machines on synthetic traces")
     sub.add_argument("--n", type=int, nargs="+", help="transitions in the buffer")
     sub.add_argument("--batch", type=int, help="draws of one sampling")
-    sub.add_argument("--machine", nargs="+", metavar="NAME[:key=value,...]", help="machines to compare")
+    sub.add_argument("--machine", nargs="+", metavar="NAME[:key=value,...]", help="machines to compare, or .toml files")
     sub.add_argument("--csp", type=float, dest="csp_fraction", help="candidate set, as a fraction of n (default: 0.15)")
     sub.add_argument("--fidelity", choices=("array", "burst", "closed"), help="events, slow or fast, or formula")
     sub.add_argument("--seed", type=int)
@@ -130,6 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("tech", _tech, "list technologies, or print one's numbers with their sources")
     sub.add_argument("name", nargs="?", metavar="NAME", help="a preset, or the path of a TOML file")
+    sub.add_argument("--node", type=float, metavar="NM", help="scaled to this process, by the law the file names")
 
     sub = command("calibrate-cpu", _calibrate_cpu, "time this machine's own sum tree, for the machine sumtree-cpu")
     sub.add_argument("--n", type=int, nargs="+", help="transitions in the buffer (default: 1e3, 1e4, ... 1e7)")
@@ -307,19 +309,27 @@ def _tech(options: argparse.Namespace) -> Any:
     import hwsim
 
     if options.name is None:
+        if options.node is not None:
+            raise ValueError(f"--node must go with a technology's name, got {options.node:g} alone")
         titles = {name: hwsim.technology(name).title for name in hwsim.technologies()}
         if not options.json:
             _print_table(("technology", "what it describes"), list(titles.items()))
         return titles
     chosen = hwsim.technology(options.name)
-    rows = [dict(zip(("key", "value", "unit", "source"), row, strict=True)) for row in chosen.rows()]
+    if options.node is not None:
+        chosen = chosen.at_node(options.node)
+    rows = [{"key": key, **dataclasses.asdict(cited)} for key, cited in chosen.cited().items()]
     if not options.json:
         print(chosen.title)
         _print_table(
-            ("key", "value", "unit", "source"),
-            [(r["key"], f"{r['value']:g}", r["unit"], r["source"]) for r in rows],
+            ("key", "value", "unit", "interval", "source"),
+            [(r["key"], f"{r['value']:.6g}", r["unit"], _interval(r), r["source"]) for r in rows],
         )
     return {"name": chosen.name, "title": chosen.title, "numbers": rows}
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return "-" if row["low"] is None else f"{row['low']:.4g} to {row['high']:.4g}"
 
 
 def _calibrate_cpu(options: argparse.Namespace) -> Any:

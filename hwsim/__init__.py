@@ -13,7 +13,7 @@ from hwsim.locks import ReleaseError
 from hwsim.machines import make as machine
 from hwsim.report import Report
 from hwsim.simulate import simulate
-from hwsim.technology import technologies, technology
+from hwsim.technology import Technology, technologies, technology
 from hwsim.traces import load_csv, synthetic_trace
 from hwsim.wear import Endurance, endurance
 
@@ -27,6 +27,7 @@ __all__ = [
     "Poisson",
     "ReleaseError",
     "Report",
+    "Technology",
     "endurance",
     "load_csv",
     "machine",

@@ -1,104 +1,24 @@
-"""Technology numbers, each with its source: presets in `presets/*.toml`, and user files of the same form.
+"""Technologies: presets in `presets/*.toml`, and user files of the same form; every number has a source.
 
-A file holds a `title`, a `kind`, sections of numbers `{ value, unit, source | assumed }`, and for TCAMs a
-list of `[[array]]` geometries; a CPU's sections are the sizes that were measured, `[n10000]`. `based_on = ["cmos45"]`
-takes over the sections of another preset; a section or key of the file itself wins. A number whose key ends in a unit
-(`_ns`, `_pj`, ...) must state it.
+A file holds a `title`, a `kind`, and sections of numbers `{ value, unit, source | assumed, low?, high? }` that are
+known by kind (`presets/technology.schema.json`); for TCAMs also a list of `[[array]]` geometries. `based_on =
+["cmos45"]` takes over what another preset states; what the file itself states wins.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import math
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
-from hwsim.checks import one_of
+from hwsim.checks import one_of, positive
+from hwsim.schemas import did_you_mean
+from hwsim.technology_numbers import PARTS, ArrayEntry, ArrayNumbers, Cited
 
-_UNIT_OF_SUFFIX = {
-    "ns": "ns",
-    "us": "us",
-    "pj": "pJ",
-    "um2": "um2",
-    "uw": "uW",
-    "pw": "pW",
-    "nw": "nW/um2",
-    "ghz": "GHz",
-    "bytes": "B",
-    "cycles": "cycles",
-    "mm": "ps/mm",
-    "efficiency": "1",
-}
-_KINDS = ("tcam", "cmos", "dram", "gpu", "cpu")
-_ARRAY_REQUIRED = ("search_ns", "search_pj", "write_ns", "write_pj", "area_um2")
-_ARRAY_KEYS = (*_ARRAY_REQUIRED, "leakage_uw")
-
-
-@dataclass(frozen=True, slots=True)
-class Cited:
-    """A number, its unit, and where it came from.
-
-    Parameters
-    ----------
-    value : float
-        The number, in `unit`.
-    unit : str
-        As printed: "ns", "pJ", "um2", ...
-    source : str
-        Paper and table, tool and run; or `assumed: <why>`.
-    """
-
-    value: float
-    unit: str
-    source: str
-
-    @property
-    def is_assumed(self) -> bool:
-        """Whether no source stands behind the number."""
-        return self.source.startswith("assumed: ")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArrayNumbers:
-    """One TCAM array of a known geometry.
-
-    Parameters
-    ----------
-    words, bits : int
-        Geometry asked for; the table's own may be wider (`masked_bits` columns are then don't-care).
-    masked_bits : int
-        Columns that take part in no search.
-    search_ns, search_pj : float
-        One search of the whole array.
-    write_ns, write_pj : float
-        One row written.
-    area_um2 : float
-        Cells and periphery.
-    leakage_uw : float or None
-        None where unknown.
-    """
-
-    words: int
-    bits: int
-    masked_bits: int
-    search_ns: float
-    search_pj: float
-    write_ns: float
-    write_pj: float
-    area_um2: float
-    leakage_uw: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Geometry:
-    words: int
-    bits: int
-    narrower_words: bool
-    numbers: Mapping[str, Cited]
+__all__ = ["ArrayNumbers", "Cited", "Technology", "technologies", "technology"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,16 +30,33 @@ class Technology:
     name : str
         Preset name, or the path of a user's file.
     title, kind : str
-        What it describes; "tcam", "cmos", "dram", "gpu" or "cpu".
+        What it describes; "tcam", "cmos", "dram", "gpu", "cpu" or "published".
     sections : mapping
         Numbers by section, then key; those of `based_on` included.
+    arrays : tuple of ArrayEntry
+        TCAM arrays, by geometry.
+    geometry : {"listed", "fitted"}
+        Whether only the arrays' own geometries are answered for, or others by a model fitted to them.
+    node_nm : float or None
+        Process of the arrays, or of the digital blocks of kind "cmos".
+    scaling : str or None
+        The law of `hwsim.scaling` by which `at_node` leaves that process.
     """
 
     name: str
     title: str
     kind: str
     sections: Mapping[str, Mapping[str, Cited]]
-    geometries: tuple[_Geometry, ...] = field(default=())
+    arrays: tuple[ArrayEntry, ...] = field(default=())
+    geometry: str = "listed"
+    node_nm: float | None = None
+    scaling: str | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.title, self.kind))  # mappings have no hash
 
     def number(self, key: str) -> float:
         """Return the value of `section.key`.
@@ -148,38 +85,136 @@ class Technology:
         >>> technology("evacam-fefet45").array(words=64, bits=32).search_ns
         0.1962
         """
-        for g in self.geometries:
-            if g.words == words and (g.bits == bits or (g.narrower_words and 1 <= bits < g.bits)):
-                numbers = {key: g.numbers[key].value for key in _ARRAY_REQUIRED}
-                leakage = g.numbers.get("leakage_uw")
-                return ArrayNumbers(
-                    words=words,
-                    bits=bits,
-                    masked_bits=g.bits - bits,
-                    leakage_uw=None if leakage is None else leakage.value,
-                    **numbers,
-                )
-        if not self.geometries:
+        for entry in self.arrays:
+            if entry.holds(words, bits):
+                return entry.array(words, bits)
+        if not self.arrays:
             raise ValueError(f"technology must have TCAM arrays ([[array]]), got {self.name!r}")
+        return self._fitted(words, bits) if self.geometry == "fitted" else self._unlisted(words, bits)
+
+    def _fitted(self, words: int, bits: int) -> ArrayNumbers:
+        """Return an array that no entry answers for, by a model fitted to them; there is none yet."""
+        return self._unlisted(words, bits)
+
+    def _unlisted(self, words: int, bits: int) -> ArrayNumbers:
         raise ValueError(
             f"words x bits must be a geometry of {self.name!r}, got {words!r} x {bits!r}; "
             f"known: {', '.join(self._known_geometries())}"
         )
 
     def _known_geometries(self) -> Iterator[str]:
-        for g in self.geometries:
-            yield f"{g.words} x {g.bits}" + (" or fewer bits" if g.narrower_words else "")
+        for entry in self.arrays:
+            yield f"{entry.words} x {entry.bits}" + (" or fewer bits" if entry.narrower_words else "")
+
+    def cited(self) -> dict[str, Cited]:
+        """Return every number by its key, arrays first: `array 64x32.search_ns`, `encoder.delay_ns`."""
+        result = {
+            f"array {entry.words}x{entry.bits}.{key}": cited
+            for entry in self.arrays
+            for key, cited in entry.cited().items()
+        }
+        for section, numbers in self.sections.items():
+            result |= {f"{section}.{key}": cited for key, cited in numbers.items()}
+        return result
 
     def rows(self) -> list[tuple[str, float, str, str]]:
-        """Return every number as (key, value, unit, source), arrays first: what `amper tech NAME` prints."""
-        result = []
-        for g in self.geometries:
-            for key, cited in g.numbers.items():
-                result.append((f"array {g.words}x{g.bits}.{key}", cited.value, cited.unit, cited.source))
+        """Return every number as (key, value, unit, source), in the order of `cited`."""
+        return [(key, cited.value, cited.unit, cited.source) for key, cited in self.cited().items()]
+
+    def uncertainty(self, words: int = 64, bits: int = 32) -> dict[str, tuple[float, float]]:
+        """Return (low, high) over the value of every number that declares an interval, by its key for `scaled`.
+
+        Parameters
+        ----------
+        words, bits : int
+            The array whose numbers are meant; a search stated by parts is uncertain part by part.
+
+        Examples
+        --------
+        >>> technology("camasim-fefet45").uncertainty(64, 16)["wire.delay_ps_per_mm"]
+        (0.625, 1.5)
+        """
+        entry = next((entry for entry in self.arrays if entry.holds(words, bits)), None)
+        numbers = {f"array.{key}": cited for key, cited in entry.numbers.items()} if entry else {}
+        for section, known in self.sections.items():
+            numbers |= {f"{section}.{key}": cited for key, cited in known.items()}
+        return {
+            key: (cited.low / cited.value, cited.high / cited.value)
+            for key, cited in numbers.items()
+            if cited.low is not None and cited.high is not None and cited.low < cited.high
+        }
+
+    def scaled(self, factors: Mapping[str, float]) -> Technology:
+        """Return the same technology with some of its numbers multiplied.
+
+        Parameters
+        ----------
+        factors : mapping
+            Factor by key: "wire.delay_ps_per_mm", or "array.search_ns" for the arrays of every geometry. A search
+            stated by parts is scaled part by part; a part may be named itself. Intervals are scaled along.
+
+        Raises
+        ------
+        ValueError
+            If no number has that key, or a factor is not finite and above 0.
+
+        Examples
+        --------
+        >>> slower = technology("camasim-fefet45").scaled({"array.search_ns": 2, "wire.delay_ps_per_mm": 0.5})
+        >>> slower.array(64, 16).search_ns, slower.number("wire.delay_ps_per_mm"), slower.name
+        (8.484, 40.0, 'camasim-fefet45, scaled')
+        """
+        checked = {key: positive(f"factor of {key!r}", factor) for key, factor in factors.items()}
+        known = list(self._keys())
+        for key in checked:
+            if key not in known:
+                raise ValueError(f"key must be a number of {self.name!r}, got {key!r}{did_you_mean(key, known)}")
+        sections = {
+            section: {key: _times(cited, checked.get(f"{section}.{key}")) for key, cited in numbers.items()}
+            for section, numbers in self.sections.items()
+        }
+        arrays = tuple(_times_entry(entry, checked) for entry in self.arrays)
+        name = self.name if not checked or self.name.endswith(", scaled") else f"{self.name}, scaled"
+        return dataclasses.replace(self, name=name, sections=sections, arrays=arrays)
+
+    def _keys(self) -> Iterator[str]:
+        """Yield the keys that `scaled` takes."""
+        yield from dict.fromkeys(f"array.{key}" for entry in self.arrays for key in entry.cited())
         for section, numbers in self.sections.items():
-            for key, cited in numbers.items():
-                result.append((f"{section}.{key}", cited.value, cited.unit, cited.source))
-        return result
+            yield from (f"{section}.{key}" for key in numbers)
+
+    def at_node(self, node_nm: float) -> Technology:
+        """Return the technology in another process, by the law of `hwsim.scaling` that its file names.
+
+        Arrays of a TCAM are scaled and what surrounds them stays in its own process; of kind "cmos" every block is.
+
+        Raises
+        ------
+        ValueError
+            If the file states no process or no law, or the law does not reach that process.
+
+        Examples
+        --------
+        >>> smaller = technology("evacam-fefet45").at_node(22)
+        >>> round(smaller.array(64, 64).search_ns, 4), smaller.name
+        (0.211, 'evacam-fefet45 at 22 nm')
+        """
+        from hwsim.technology_nodes import at_node
+
+        return at_node(self, node_nm)
+
+
+def _times(cited: Cited, factor: float | None) -> Cited:
+    return cited if factor in (None, 1.0) else cited.times(float(factor or 1.0), f"times {factor:g}")
+
+
+def _times_entry(entry: ArrayEntry, factors: Mapping[str, float]) -> ArrayEntry:
+    whole_of = {part: whole for whole in PARTS for part in entry.parts(whole)}
+    numbers = {}
+    for key, cited in entry.numbers.items():
+        factor = factors.get(f"array.{key}", 1.0) * factors.get(f"array.{whole_of.get(key, '')}", 1.0)
+        numbers[key] = _times(cited, factor)
+    return dataclasses.replace(entry, numbers=numbers)
 
 
 def technologies() -> list[str]:
@@ -188,114 +223,38 @@ def technologies() -> list[str]:
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
 
 
-def technology(name_or_path: str | Path) -> Technology:
-    """Return a preset by name, or a user's TOML file by path.
+def technology(name_or_path: str | Path | Technology) -> Technology:
+    """Return a preset by name, or a user's TOML file by path; a technology is returned as it is.
 
     Parameters
     ----------
-    name_or_path : str or Path
+    name_or_path : str, Path or Technology
         One of `technologies()`, or a path; a string counts as a path if it ends in ".toml".
 
     Raises
     ------
     TypeError
-        If it is neither a string nor a path.
+        If it is none of these.
     ValueError
         If the name is unknown (the known ones are listed), or the file cannot be read or is not valid (the
         message names file and key).
     """
+    from hwsim.technology_files import load
+
+    if isinstance(name_or_path, Technology):
+        return name_or_path
     if isinstance(name_or_path, Path) or (isinstance(name_or_path, str) and name_or_path.endswith(".toml")):
-        return _load(Path(name_or_path), str(name_or_path))
+        return load(Path(name_or_path), str(name_or_path), _preset)
     if not isinstance(name_or_path, str):
         raise TypeError(f"technology must be a name or a path, got {name_or_path!r}")
-    one_of("technology", name_or_path, technologies(), "or give the path of a .toml file")
+    known = technologies()
+    one_of("technology", name_or_path, known, "or give the path of a .toml file")
     return _preset(name_or_path)
 
 
 @functools.cache
 def _preset(name: str) -> Technology:
+    from hwsim.technology_files import load
+
     with resources.as_file(resources.files("hwsim") / "presets" / f"{name}.toml") as path:
-        return _load(path, name)
-
-
-def _load(path: Path, name: str) -> Technology:
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"technology must name a readable TOML file, got {str(path)!r}: {error}") from error
-    title = _text(path, document, "title")
-    kind = one_of(f"kind in {str(path)!r}", document.pop("kind", None), _KINDS)
-    sections: dict[str, dict[str, Cited]] = {}
-    based_on = document.pop("based_on", [])
-    if not isinstance(based_on, list):
-        raise ValueError(f"based_on in {str(path)!r} must be a list of preset names, got {based_on!r}")
-    for base in based_on:
-        one_of(f"based_on in {str(path)!r}", base, technologies())
-        for section, numbers in _preset(base).sections.items():
-            sections.setdefault(section, {}).update(numbers)
-    arrays = document.pop("array", [])
-    if not isinstance(arrays, list):
-        raise ValueError(f"array in {str(path)!r} must be a list of tables ([[array]]), got {arrays!r}")
-    geometries = tuple(_geometry(path, i, entry) for i, entry in enumerate(arrays))
-    for section, numbers in document.items():
-        if not isinstance(numbers, dict):
-            raise ValueError(f"{section} in {str(path)!r} must be a section of numbers, got {numbers!r}")
-        own = {key: _cited(path, f"{section}.{key}", entry) for key, entry in numbers.items()}
-        sections.setdefault(section, {}).update(own)
-    return Technology(name=name, title=title, kind=kind, sections=sections, geometries=geometries)
-
-
-def _text(path: Path, document: dict[str, Any], key: str) -> str:
-    value = document.pop(key, None)
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{key} in {str(path)!r} must be a text, got {value!r}")
-    return value
-
-
-def _geometry(path: Path, index: int, entry: Any) -> _Geometry:
-    where = f"array[{index}]"
-    if not isinstance(entry, dict):
-        raise ValueError(f"{where} in {str(path)!r} must be a table, got {entry!r}")
-    sizes = []
-    for key in ("words", "bits"):
-        value = entry.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{where}.{key} in {str(path)!r} must be a whole number of at least 1, got {value!r}")
-        sizes.append(value)
-    narrower = entry.get("narrower_words", False)
-    if not isinstance(narrower, bool):
-        raise ValueError(f"{where}.narrower_words in {str(path)!r} must be true or false, got {narrower!r}")
-    for key in entry:
-        one_of(
-            f"{where}.{key} in {str(path)!r}: its name",
-            key,
-            ("words", "bits", "narrower_words", *_ARRAY_KEYS),
-        )
-    for key in _ARRAY_REQUIRED:
-        if key not in entry:
-            raise ValueError(f"{where}.{key} in {str(path)!r} must be given, got nothing")
-    numbers = {key: _cited(path, f"{where}.{key}", entry[key]) for key in _ARRAY_KEYS if key in entry}
-    for key in _ARRAY_REQUIRED:
-        if not numbers[key].value > 0:
-            raise ValueError(f"{where}.{key} in {str(path)!r} must be above 0, got {numbers[key].value!r}")
-    return _Geometry(words=sizes[0], bits=sizes[1], narrower_words=narrower, numbers=numbers)
-
-
-def _cited(path: Path, key: str, entry: Any) -> Cited:
-    """Return one number of the file, or raise naming file and key."""
-    form = "a table { value, unit, source | assumed }"
-    if not isinstance(entry, dict) or not {"value", "unit"} <= entry.keys():
-        raise ValueError(f"{key} in {str(path)!r} must be {form}, got {entry!r}")
-    value, unit = entry["value"], entry["unit"]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ValueError(f"{key} in {str(path)!r} must have a finite value of at least 0, got {value!r}")
-    if not isinstance(unit, str) or not unit:
-        raise ValueError(f"{key} in {str(path)!r} must have a unit, got {unit!r}")
-    expected = _UNIT_OF_SUFFIX.get(key.rpartition("_")[2])
-    if expected is not None and unit != expected:
-        raise ValueError(f"{key} in {str(path)!r} must be in {expected!r}, as its name says, got {unit!r}")
-    reasons = {k: v for k, v in entry.items() if k in ("source", "assumed")}
-    if len(reasons) != 1 or len(entry) != 3 or not all(isinstance(v, str) and v for v in reasons.values()):
-        raise ValueError(f"{key} in {str(path)!r} must have either a source or a reason assumed, got {entry!r}")
-    source = reasons.get("source") or f"assumed: {reasons['assumed']}"
-    return Cited(value=float(value), unit=unit, source=source)
+        return load(path, name, _preset)

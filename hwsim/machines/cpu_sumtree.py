@@ -31,7 +31,7 @@ class CpuSumtree:
     ----------
     n_rows : int
         Leaves; at most the largest size that was measured.
-    technology : str or Path
+    technology : str, Path or Technology
         Where the measured times stand: a preset, or a file that `amper calibrate-cpu` wrote.
 
     Notes
@@ -42,7 +42,7 @@ class CpuSumtree:
     """
 
     n_rows: int
-    technology: str | Path = "cpu-epyc"
+    technology: str | Path | Technology = "cpu-epyc"
     _costs_fs: Mapping[OpKind, tuple[int, int]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from hwsim import checks
 from hwsim.closedform import ClosedTimes
 from hwsim.component import Charge, Component, ComponentSpec
 from hwsim.cost import GpuCosts, gpu_costs
-from hwsim.technology import technology
+from hwsim.technology import Technology, technology
 
 if TYPE_CHECKING:
     import simpy
@@ -41,7 +41,7 @@ class GpuSumtree:
         the host, 2 D a row.
     t_op_us : float
         One launch, microseconds; see `T_OP_INTERVAL_US`.
-    technology : str or Path
+    technology : str, Path or Technology
         Where the GPUs' numbers stand.
 
     Notes
@@ -54,7 +54,7 @@ class GpuSumtree:
     gpu: str = "a100"
     quality: str = "fused"
     t_op_us: float = 5.0
-    technology: str | Path = "gpus"
+    technology: str | Path | Technology = "gpus"
     _costs: GpuCosts = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from hwsim.closedform import ClosedTimes
 from hwsim.component import Component, ComponentSpec
 from hwsim.cost_leakage import rejection_leakages_uw
 from hwsim.cost_onchip import RejectionCosts, fastest_clock_ghz, rejection_areas_um2, rejection_costs
-from hwsim.technology import technology
+from hwsim.technology import Technology, technology
 
 if TYPE_CHECKING:
     import simpy
@@ -78,8 +78,8 @@ class RejectionMachine:
         where none is.
     seed : int
         Of the number of tries: those of op k come from a generator seeded by (seed, k), in any order of ops.
-    technology : str or Path
-        A preset's name, or a TOML file.
+    technology : str, Path or Technology
+        A preset's name, a TOML file, or what `hwsim.technology` returned.
     clock_ghz : float
         One clock for everything.
 
@@ -111,7 +111,7 @@ class RejectionMachine:
     n_ranges: int = 32
     max_tries: int = 16_384
     seed: int = 0
-    technology: str | Path = "cmos45"
+    technology: str | Path | Technology = "cmos45"
     clock_ghz: float = 1.0
     costs: RejectionCosts = field(init=False, repr=False, compare=False)
     _areas: dict[str, float] = field(init=False, repr=False, compare=False)

@@ -17,7 +17,7 @@ from hwsim.closedform import ClosedTimes
 from hwsim.component import Charge, Component, ComponentSpec
 from hwsim.cost_leakage import tree_leakages_uw
 from hwsim.cost_onchip import FAN_OUTS, TreeCosts, fastest_clock_ghz, tree_areas_um2, tree_costs
-from hwsim.technology import technology
+from hwsim.technology import Technology, technology
 
 if TYPE_CHECKING:
     import simpy
@@ -47,8 +47,8 @@ class TreeMachine:
         a memory then reads and writes at once, in cells with two ports. Otherwise a row enters every three cycles:
         read, add, write of a word at the bank that holds it, with the adder beside it (a longer way there keeps
         rows in order).
-    technology : str or Path
-        A preset's name, or a TOML file.
+    technology : str, Path or Technology
+        A preset's name, a TOML file, or what `hwsim.technology` returned.
     clock_ghz : float
         One clock for everything.
 
@@ -74,7 +74,7 @@ class TreeMachine:
     bits: int = 16
     pipelined: bool = True
     forwarding: bool = True
-    technology: str | Path = "cmos45"
+    technology: str | Path | Technology = "cmos45"
     clock_ghz: float = 1.0
     costs: TreeCosts = field(init=False, repr=False, compare=False)
     _areas: dict[str, float] = field(init=False, repr=False, compare=False)
