@@ -11,6 +11,9 @@ from typing import Any
 class MachineSpec:
     """A machine by name and options, as `NAME[:key=value,...]` spells it.
 
+    A machine file, `FILE.toml[:key=value,...]`, is spelled out when it is read: rows keep what was simulated, whatever
+    becomes of the file.
+
     Examples
     --------
     >>> spec = MachineSpec.parse("sumtree-gpu:gpu=a100,quality=fused")
@@ -28,7 +31,7 @@ class MachineSpec:
         Raises
         ------
         ValueError
-            If an option is not `key=value`.
+            If an option is not `key=value`, or a machine file is not valid; the message names file and key.
         """
         name, _, rest = text.partition(":")
         options = []
@@ -39,7 +42,22 @@ class MachineSpec:
             if key == "n_rows":
                 raise ValueError(f"machine must leave its size to n, got {text!r}")
             options.append((key, parse_value(value)))
-        return cls(name, tuple(options))
+        return cls._of_file(name, options) if name.endswith(".toml") else cls(name, tuple(options))
+
+    @classmethod
+    def _of_file(cls, path: str, options: list[tuple[str, Any]]) -> MachineSpec:
+        """Return the machine of a file, options after its parameters; its size is left to n."""
+        from hwsim.configuration import load_machine
+
+        file, given = load_machine(path), dict(options)
+        refused = file.refused(given)
+        if refused is not None:
+            raise ValueError(refused)
+        for key, value in file.parameters.items():
+            if isinstance(value, str) and ("," in value or parse_value(value) != value):
+                raise ValueError(f"{key} in {path!r} must be a text that a command line can hold, got {value!r}")
+        kept = {key: value for key, value in file.parameters.items() if key != "n_rows"}
+        return cls(file.name, tuple({**kept, **given}.items()))
 
     def __str__(self) -> str:
         if not self.options:

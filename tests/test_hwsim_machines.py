@@ -265,8 +265,8 @@ def test_areas_add_up_and_what_is_unknown_is_none():
         ({"n_banks": 4, "n_csb_ports": 5}, "n_csb_ports must be at most n_banks = 4, got 5"),
         ({"rows_per_array": 0}, "rows_per_array must be at least 1, got 0"),
         (
-            {"rows_per_array": 63},
-            "words x bits must be a geometry of 'camasim-fefet45', got 63 x 16; known: 64 x 64",
+            {"rows_per_array": 62},
+            "words x bits must be a geometry of 'camasim-fefet45', got 62 x 16; known: 64 x 64",
         ),
         ({"bits": -1}, "bits must be at least 1, got -1"),
         ({"clock_ghz": -1.0}, "clock_ghz must be finite and above 0, got -1.0"),

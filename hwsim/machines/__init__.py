@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from hwsim.checks import one_of
@@ -127,20 +128,20 @@ def register(name: str, factory: Callable[..., Machine]) -> None:
     _factories[name] = factory
 
 
-def make(name: str, **parameters: Any) -> Machine:
-    """Return the machine of that name.
+def make(name: str | Path, **parameters: Any) -> Machine:
+    """Return the machine of that name, or of a machine file.
 
     Parameters
     ----------
-    name : str
-        One of `available()`.
+    name : str or Path
+        One of `available()`; or the path of a TOML file (`hwsim.configuration`), a string if it ends in ".toml".
     **parameters
-        `n_rows`, and what the machine's factory takes.
+        `n_rows`, and what the machine's factory takes; they win over a file's.
 
     Raises
     ------
     ValueError
-        If the name is unknown, or a parameter is out of range.
+        If the name is unknown, a parameter is out of range, or the file is not valid.
     TypeError
         If a parameter is missing or not one of the machine's.
 
@@ -149,7 +150,11 @@ def make(name: str, **parameters: Any) -> Machine:
     >>> make("amper-fr", n_rows=20_000, n_csb_ports=8).n_rows
     20000
     """
-    factory = _factories[one_of("name", name, available())]
+    if isinstance(name, Path) or (isinstance(name, str) and name.endswith(".toml")):
+        from hwsim.configuration import load_machine
+
+        return load_machine(name).make(**parameters)
+    factory = _factories[one_of("name", name, available(), "or give the path of a .toml file")]
     if isinstance(factory, str):
         module, _, attribute = factory.partition(":")
         factory = getattr(importlib.import_module(module), attribute)

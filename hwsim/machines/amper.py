@@ -24,7 +24,7 @@ from hwsim.cost_amper import AmperCosts, Geometry, amper_areas_um2, amper_costs,
 from hwsim.cost_leakage import amper_leakages_uw
 from hwsim.machines import amper_fit as fit
 from hwsim.machines.amper_plan import Plan, make_plan
-from hwsim.technology import technology
+from hwsim.technology import Technology, technology
 
 if TYPE_CHECKING:
     import simpy
@@ -37,6 +37,8 @@ VARIANTS = ("amper-fr", "amper-k")
 READOUTS = ("csb", "burst", "rank_select")
 NEIGHBOURS = ("best_match", "bisection")
 _NO_LEAKAGE = "leakage of the arrays, of which the technology states none, and so of the machine"
+#: Narrowest and widest code.
+_BITS = (4, 32)
 _NOT_COVERED = (
     "power gating: what idles leaks, the arrays too, whose cells would keep their codes unpowered",
     "clock tree and control logic, FIFOs, latches, write queues and arbiters",
@@ -59,14 +61,14 @@ class AmperMachine:
         How matches leave the arrays: one address a cycle and port into one candidate-set buffer; up to eight
         addresses of one array a cycle into a buffer of each bank's own; or not at all - a tree counts them, a
         rank descends it, and only the array it leads to searches again and selects.
-    technology : str or Path
-        A preset's name, or a TOML file.
+    technology : str, Path or Technology
+        A preset's name, a TOML file, or what `hwsim.technology` returned.
     n_banks : int
         Banks, each with its write port.
     n_csb_ports : int
         Ports into the candidate-set buffer (readout "csb").
     rows_per_array, bits : int
-        Geometry of an array; codes narrower than `bits` leave columns masked.
+        Geometry of an array, an even number of rows of 4 to 32 bits; codes narrower than `bits` leave columns masked.
     clock_ghz : float
         One clock for everything.
     best_match_factor : float
@@ -99,7 +101,7 @@ class AmperMachine:
     variant: str
     n_rows: int
     readout: str = "csb"
-    technology: str | Path = "camasim-fefet45"
+    technology: str | Path | Technology = "camasim-fefet45"
     n_banks: int = 8
     n_csb_ports: int = 1
     rows_per_array: int = 64
@@ -158,6 +160,10 @@ class AmperMachine:
                 f"n_csb_ports must be at most n_banks = {self.n_banks}, got {self.n_csb_ports!r}; "
                 "a bank delivers one address a cycle"
             )
+        if not _BITS[0] <= self.bits <= _BITS[1]:
+            raise ValueError(f"bits must lie between {_BITS[0]} and {_BITS[1]}, got {self.bits!r}")
+        if self.rows_per_array % 2:
+            raise ValueError(f"rows_per_array must be even, got {self.rows_per_array!r}")
         if self.csb_entries is not None:
             checks.store_whole(self, "csb_entries")
         checks.one_of("mapping", self.mapping, ("interleaved", "contiguous"))
