@@ -41,6 +41,8 @@ class Technology:
         Process of the arrays, or of the digital blocks of kind "cmos".
     scaling : str or None
         The law of `hwsim.scaling` by which `at_node` leaves that process.
+    stated : tuple of ArrayEntry
+        The arrays as the file states them, where they were scaled since: what the model is fitted to.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Technology:
     geometry: str = "listed"
     node_nm: float | None = None
     scaling: str | None = None
+    stated: tuple[ArrayEntry, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         return self.name
@@ -78,12 +81,13 @@ class Technology:
         Raises
         ------
         ValueError
-            If the file does not list that geometry; nothing is interpolated.
+            If the file does not list that geometry and has no model of others, or the model does not reach it.
 
         Examples
         --------
-        >>> technology("evacam-fefet45").array(words=64, bits=32).search_ns
-        0.1962
+        >>> evacam = technology("evacam-fefet45")
+        >>> evacam.array(words=64, bits=32).search_ns, evacam.array(words=128, bits=24).search_ns
+        (0.1962, 0.197565)
         """
         for entry in self.arrays:
             if entry.holds(words, bits):
@@ -93,8 +97,12 @@ class Technology:
         return self._fitted(words, bits) if self.geometry == "fitted" else self._unlisted(words, bits)
 
     def _fitted(self, words: int, bits: int) -> ArrayNumbers:
-        """Return an array that no entry answers for, by a model fitted to them; there is none yet."""
-        return self._unlisted(words, bits)
+        from hwsim.technology_geometry import fitted_array
+
+        try:
+            return fitted_array(self.stated or self.arrays, self.arrays, words, bits)
+        except ValueError as error:
+            raise ValueError(f"array of {self.name!r}: {error}") from error
 
     def _unlisted(self, words: int, bits: int) -> ArrayNumbers:
         raise ValueError(
@@ -127,14 +135,17 @@ class Technology:
         Parameters
         ----------
         words, bits : int
-            The array whose numbers are meant; a search stated by parts is uncertain part by part.
+            The array whose numbers are meant, or the listed one nearest to it; a search stated by parts is uncertain
+            part by part.
 
         Examples
         --------
         >>> technology("camasim-fefet45").uncertainty(64, 16)["wire.delay_ps_per_mm"]
         (0.625, 1.5)
         """
-        entry = next((entry for entry in self.arrays if entry.holds(words, bits)), None)
+        from hwsim.technology_geometry import nearest
+
+        entry = next((entry for entry in self.arrays if entry.holds(words, bits)), nearest(self.arrays, words, bits))
         numbers = {f"array.{key}": cited for key, cited in entry.numbers.items()} if entry else {}
         for section, known in self.sections.items():
             numbers |= {f"{section}.{key}": cited for key, cited in known.items()}
@@ -164,6 +175,8 @@ class Technology:
         >>> slower.array(64, 16).search_ns, slower.number("wire.delay_ps_per_mm"), slower.name
         (8.484, 40.0, 'camasim-fefet45, scaled')
         """
+        if not factors:
+            return self
         checked = {key: positive(f"factor of {key!r}", factor) for key, factor in factors.items()}
         known = list(self._keys())
         for key in checked:
@@ -174,8 +187,8 @@ class Technology:
             for section, numbers in self.sections.items()
         }
         arrays = tuple(_times_entry(entry, checked) for entry in self.arrays)
-        name = self.name if not checked or self.name.endswith(", scaled") else f"{self.name}, scaled"
-        return dataclasses.replace(self, name=name, sections=sections, arrays=arrays)
+        name = self.name if self.name.endswith(", scaled") else f"{self.name}, scaled"
+        return dataclasses.replace(self, name=name, sections=sections, arrays=arrays, stated=self.stated or self.arrays)
 
     def _keys(self) -> Iterator[str]:
         """Yield the keys that `scaled` takes."""

@@ -9,8 +9,10 @@ from typing import Any
 from hwsim.checks import one_of
 from hwsim.schemas import read_toml, validate
 from hwsim.technology import Technology, technologies
-from hwsim.technology_numbers import PARTS, ArrayEntry, Cited
+from hwsim.technology_numbers import FITTED_FROM, PARTS, ArrayEntry, Cited
 
+#: The arrays that a model of others needs at least.
+FEWEST_FITTED = 4
 _HEAD = ("title", "kind", "based_on", "array", "geometry", "node_nm", "scaling")
 
 
@@ -57,7 +59,25 @@ def _own_or_based(document: Mapping[str, Any], path: Path, bases: Iterable[Techn
         found = {key: getattr(base, key) for key in ("arrays", "geometry", "node_nm", "scaling")}
     if "array" in document:
         found = {"arrays": _arrays(path, document["array"])}
-    return found | {key: document[key] for key in ("geometry", "node_nm", "scaling") if key in document}
+    found |= {key: document[key] for key in ("geometry", "node_nm", "scaling") if key in document}
+    if found.get("geometry") == "fitted":
+        _check_fitted(path, found.get("arrays", ()))
+    return found
+
+
+def _check_fitted(path: Path, arrays: Iterable[ArrayEntry]) -> None:
+    """Raise ValueError unless a model of arrays can be fitted to these."""
+    entries = list(arrays)
+    if len(entries) < FEWEST_FITTED:
+        raise ValueError(
+            f"geometry in {str(path)!r} must be 'listed' with fewer than {FEWEST_FITTED} arrays, got 'fitted' with "
+            f"{len(entries)}"
+        )
+    for index, entry in enumerate(entries):
+        for key in FITTED_FROM:
+            if key not in entry.numbers or not entry.numbers[key].value > 0:
+                got = entry.numbers[key].value if key in entry.numbers else "nothing"
+                raise ValueError(f"array[{index}].{key} in {str(path)!r} must be above 0 to be fitted to, got {got!r}")
 
 
 def _base(path: Path, kind: str, index: int, name: str, preset: Callable[[str], Technology]) -> Technology:

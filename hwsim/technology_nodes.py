@@ -33,6 +33,7 @@ def at_node(tech: Technology, node_nm: float) -> Technology:
         title=f"{tech.title}; {what}scaled to {node:g} nm by {tech.scaling}",
         arrays=arrays,
         sections=sections,
+        stated=tech.stated or tech.arrays,
         node_nm=node,
     )
 

@@ -16,6 +16,8 @@ PARTS = {
     ),
     "search_pj": (("subarray_pj", "interconnect_pj", "peripheral_pj"),),
 }
+#: What a model of other geometries is fitted to.
+FITTED_FROM = (*PARTS["search_ns"][0], "search_pj", "write_ns", "write_pj", "area_um2", "leakage_uw")
 
 
 @dataclass(frozen=True, slots=True)

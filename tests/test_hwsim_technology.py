@@ -105,7 +105,6 @@ def test_camasim_masks_the_columns_a_narrower_word_leaves_and_knows_no_leakage()
 @pytest.mark.parametrize(
     ("name", "words", "bits", "known"),
     [
-        ("evacam-fefet45", 64, 20, "64 x 16, 64 x 32, 64 x 64, 128 x 32, 256 x 32, 256 x 64"),
         ("camasim-fefet45", 32, 16, "64 x 64 or fewer bits, 128 x 128"),
         ("camasim-fefet45", 128, 16, "64 x 64 or fewer bits, 128 x 128"),
         ("camasim-fefet45", 64, 65, "64 x 64 or fewer bits, 128 x 128"),
