@@ -133,10 +133,10 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("name", nargs="?", metavar="NAME", help="a preset, or the path of a TOML file")
     sub.add_argument("--node", type=float, metavar="NM", help="scaled to this process, by the law the file names")
 
-    sub = command("calibrate-cpu", _calibrate_cpu, "time this machine's own sum tree, for the machine sumtree-cpu")
-    sub.add_argument("--n", type=int, nargs="+", help="transitions in the buffer (default: 1e3, 1e4, ... 1e7)")
-    sub.add_argument("--out", type=Path, default=Path("cpu.toml"), help="technology file (default: %(default)s)")
-    sub.add_argument("--quick", action="store_true", help="a tenth of the ops, and n = 1,000 and 10,000 only")
+    sub = command("calibrate-cpu", _calibrate, "time this machine's own sum tree, for the machine sumtree-cpu")
+    _add_calibrating(sub, "cpu.toml", "1e3, 1e4, ... 1e7", "1 16 32 64 128 256 512", "a tenth of the ops, two sizes")
+    sub = command("calibrate-gpu", _calibrate, "time sum trees on a CUDA GPU, for the machine sumtree-gpu")
+    _add_calibrating(sub, "gpu.json", "5e3, 2e4, 1e5, 1e6, 1e7", "1 32 64 256 1024", "a quarter of the ops, two sizes")
     return parser
 
 
@@ -151,6 +151,13 @@ def _add_running(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     sub.add_argument("--store", type=Path, default=DEFAULT_PATH, help="SQLite file (default: %(default)s)")
     sub.add_argument("--fresh", action="store_true", help="compute rows again that the store has")
+
+
+def _add_calibrating(sub: argparse.ArgumentParser, out: str, sizes: str, batches: str, quick: str) -> None:
+    sub.add_argument("--n", type=int, nargs="+", help=f"transitions in the buffer (default: {sizes})")
+    sub.add_argument("--batch", type=int, nargs="+", help=f"rows of one op (default: {batches})")
+    sub.add_argument("--out", type=Path, default=Path(out), help="file to write (default: %(default)s)")
+    sub.add_argument("--quick", action="store_true", help=quick)
 
 
 class _Version(argparse.Action):
@@ -332,20 +339,19 @@ def _interval(row: dict[str, Any]) -> str:
     return "-" if row["low"] is None else f"{row['low']:.4g} to {row['high']:.4g}"
 
 
-def _calibrate_cpu(options: argparse.Namespace) -> Any:
-    from experiments import cpu_calibration as cpu
+def _calibrate(options: argparse.Namespace) -> Any:
+    from experiments import calibration
 
-    path = cpu.checked_path(options.out)  # before the work, not after it
-    sizes = options.n or (cpu.QUICK_SIZES if options.quick else cpu.SIZES)
+    measure = calibration.gpu if options.command == "calibrate-gpu" else calibration.cpu
     with _progress() as stage:
-        rows = cpu.measure(sizes, n_runs=cpu.N_QUICK_RUNS if options.quick else cpu.N_RUNS, stage=stage)
-    cpu.write_technology(path, rows)
-    use = f"amper latency --n {max(sizes)} --machine sumtree-cpu:technology={path}"
+        done = measure(options.n, options.batch, options.out, options.quick, stage)
     if not options.json:
-        print(f"One op of b rows on one core of {cpu.cpu()}: call + b * row, measured.")
-        _print_table(*cpu.table(rows))
-        print(f"Written: {path}\nUse it: {use}")
-    return {"cpu": cpu.cpu(), "written": str(path), "use": use, "rows": rows}
+        print(done.title)
+        _print_table(done.columns, done.lines)
+        print(done.notes)
+    if done.failure:
+        raise OSError(done.failure)
+    return done.document
 
 
 # -- running and printing -------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ ONLY_IN = {
     "gymnasium": lambda f: f.startswith(("rl/", "experiments/")),
     "torch": lambda f: f.startswith(("amper/adapters/", "hwsim/calibrate")),
     "stable_baselines3": lambda f: f == "amper/adapters/stable_baselines3.py",
-    "torchrl": lambda f: f == "amper/adapters/torchrl.py",
+    "torchrl": lambda f: f == "amper/adapters/torchrl.py" or f.startswith("hwsim/calibrate"),
     "tensordict": lambda f: f == "amper/adapters/torchrl.py",
     "tianshou": lambda f: f == "amper/adapters/tianshou.py",
     "rich": lambda f: f == "experiments/cli.py",
