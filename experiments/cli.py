@@ -18,8 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import waves
-from experiments.store import DEFAULT_PATH
+from experiments import parser, waves
 
 if TYPE_CHECKING:
     from experiments.store import Store
@@ -30,8 +29,7 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     try:
         with _terminated_as_interrupted():
             document = options.run(options)
@@ -76,88 +74,14 @@ def _fail(message: str, code: int) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command."""
-    parser = argparse.ArgumentParser(prog="amper", description="Replay by associative search: learn, simulate, report.")
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, run: Callable[[argparse.Namespace], Any], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text, parents=[shared])
-        sub.set_defaults(run=run)
-        return sub
-
-    sub = command("report", _report, "record a real agent's replay, simulate every machine on it, write a report")
-    sub.add_argument("--out", type=Path, default=Path("amper-report"), help="folder (default: %(default)s)")
-    sub.add_argument("--quick", action="store_true", help="a run of 5,000 steps, and n = 5,000 only")
-    sub.add_argument("--env", default="CartPole-v1", help="Gymnasium id (default: %(default)s)")
-    sub.add_argument("--seed", type=int, default=0)
-
-    sub = command("latency", _latency, "simulate machines on synthetic traces")
-    sub.add_argument("--n", type=int, nargs="+", help="transitions in the buffer")
-    sub.add_argument("--batch", type=int, help="draws of one sampling")
-    sub.add_argument("--machine", nargs="+", metavar="NAME[:key=value,...]", help="machines to compare, or .toml files")
-    sub.add_argument("--csp", type=float, dest="csp_fraction", help="candidate set, as a fraction of n (default: 0.15)")
-    sub.add_argument("--fidelity", choices=("array", "burst", "closed"), help="events, slow or fast, or formula")
-    sub.add_argument("--seed", type=int)
-
-    waves.add_arguments(command("waves", _waves, "write who was busy when on one machine, for waveform viewers"))
-
-    sub = command("train", _train, "train one agent")
-    _add_training(sub)
-    sub.add_argument("--replay", default="amper-fr", help="sampler (default: %(default)s)")
-    sub.add_argument("--seed", type=int, default=0)
-
-    sub = command("compare", _compare, "train an agent on several replay backends, side by side")
-    _add_training(sub, default_steps=60_000)
-    sub.add_argument("--replay", nargs="+", default=["uniform", "per", "amper-k", "amper-fr"])
-    sub.add_argument("--seeds", type=int, default=5, help="runs a backend (default: %(default)s)")
-    sub.add_argument("--seed", type=int, default=0, help="the first of them (default: %(default)s)")
-    _add_running(sub)
-
-    sub = command("run", _run, "run a named study")
-    sub.add_argument("study", metavar="STUDY", help="a name that `amper list` prints")
-    sub.add_argument("--setting", default="default", help="tiny, default or full (default: %(default)s)")
-    sub.add_argument(
-        "--set", action="append", default=[], metavar="key=value", help="change a parameter; again for more values"
-    )
-    sub.add_argument("--figure", type=Path, metavar="PNG", help="draw the study's figure")
-    _add_running(sub)
-
-    command("list", _list, "list the studies, samplers, agents, machines and technologies")
-    sub = command("results", _results, "print what the store keeps")
-    sub.add_argument("study", nargs="?", metavar="STUDY")
-    sub.add_argument("--store", type=Path, default=DEFAULT_PATH)
-
-    sub = command("tech", _tech, "list technologies, or print one's numbers with their sources")
-    sub.add_argument("name", nargs="?", metavar="NAME", help="a preset, or the path of a TOML file")
-    sub.add_argument("--node", type=float, metavar="NM", help="scaled to this process, by the law the file names")
-
-    sub = command("calibrate-cpu", _calibrate, "time this machine's own sum tree, for the machine sumtree-cpu")
-    _add_calibrating(sub, "cpu.toml", "1e3, 1e4, ... 1e7", "1 16 32 64 128 256 512", "a tenth of the ops, two sizes")
-    sub = command("calibrate-gpu", _calibrate, "time sum trees on a CUDA GPU, for the machine sumtree-gpu")
-    _add_calibrating(sub, "gpu.json", "5e3, 2e4, 1e5, 1e6, 1e7", "1 32 64 256 1024", "a quarter of the ops, two sizes")
-    return parser
-
-
-def _add_training(sub: argparse.ArgumentParser, default_steps: int = 50_000) -> None:
-    sub.add_argument("--env", default="CartPole-v1", help="Gymnasium id (default: %(default)s)")
-    sub.add_argument("--agent", default="dqn")
-    sub.add_argument("--steps", type=int, default=default_steps, help="environment steps (default: %(default)s)")
-    sub.add_argument("--capacity", type=int, default=50_000, help="transitions held (default: %(default)s)")
-
-
-def _add_running(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
-    sub.add_argument("--store", type=Path, default=DEFAULT_PATH, help="SQLite file (default: %(default)s)")
-    sub.add_argument("--fresh", action="store_true", help="compute rows again that the store has")
-
-
-def _add_calibrating(sub: argparse.ArgumentParser, out: str, sizes: str, batches: str, quick: str) -> None:
-    sub.add_argument("--n", type=int, nargs="+", help=f"transitions in the buffer (default: {sizes})")
-    sub.add_argument("--batch", type=int, nargs="+", help=f"rows of one op (default: {batches})")
-    sub.add_argument("--out", type=Path, default=Path(out), help="file to write (default: %(default)s)")
-    sub.add_argument("--quick", action="store_true", help=quick)
+    return parser.build(
+        {
+            "report": _report, "latency": _latency, "waves": _waves, "train": _train, "compare": _compare,
+            "run": _run, "list": _list, "results": _results, "tech": _tech, "validate": _validate,
+            "calibrate-cpu": _calibrate, "calibrate-gpu": _calibrate,
+        },
+        _Version,
+    )  # fmt: skip
 
 
 class _Version(argparse.Action):
@@ -337,6 +261,21 @@ def _tech(options: argparse.Namespace) -> Any:
 
 def _interval(row: dict[str, Any]) -> str:
     return "-" if row["low"] is None else f"{row['low']:.4g} to {row['high']:.4g}"
+
+
+def _validate(options: argparse.Namespace) -> Any:
+    from experiments import validation
+    from hwsim.validate import validate
+
+    checks = validate(options.measurement)
+    if not options.json:
+        for title, columns, lines in validation.tables(checks):
+            print(title)
+            _print_table(columns, lines)
+        print(validation.summary(checks))
+    if validation.failed(checks):
+        raise OSError(f"{len(validation.failed(checks))} checks miss their limit")
+    return validation.document(checks)
 
 
 def _calibrate(options: argparse.Namespace) -> Any:

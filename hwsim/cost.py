@@ -141,7 +141,7 @@ class GpuCosts:
     depth : int
         Levels of the tree, D = ceil(log2 n_rows).
     descent_fs : int
-        D dependent memory accesses with their comparison: D (L + c_alu) / f.
+        D dependent memory accesses with their comparison: the sum of (L + c_alu) / f over the levels.
     """
 
     t_op_fs: int
@@ -150,11 +150,25 @@ class GpuCosts:
 
 
 def gpu_costs(tech: Technology, gpu: str, n_rows: int, t_op_us: float) -> GpuCosts:
-    """Return the costs of a sum tree; L is L2's latency while 8 n bytes fit it, else DRAM's."""
+    """Return the costs of a sum tree of two float32 sums a row.
+
+    A level's access has the latency of the L2 cache while that level and all above it fit the cache, else DRAM's: the
+    upper levels are touched by every descent and stay.
+
+    Examples
+    --------
+    >>> costs = [gpu_costs(technology("gpus"), "h100", n, 5.0) for n in (20_000, 10_000_000)]
+    >>> [(c.depth, round(c.descent_fs / 1e9, 2)) for c in costs]  # 24 levels, the last two in DRAM
+    [(15, 1.83), (24, 3.58)]
+    """
     depth = (n_rows - 1).bit_length()
-    fits = 8 * n_rows <= tech.number(f"{gpu}.l2_bytes")
-    latency = tech.number(f"{gpu}.l2_cycles" if fits else f"{gpu}.dram_cycles")
-    level_ns = (latency + tech.number("model.alu_cycles")) / tech.number(f"{gpu}.clock_ghz")
+    # The sums of level k and above are 2^(k + 1) - 1; the last level holds n_rows.
+    sums = [*(2 ** (level + 1) - 1 for level in range(1, depth)), 2 * n_rows]
+    n_far = sum(4 * n > tech.number(f"{gpu}.l2_bytes") for n in sums) if depth else 0
+    clock, alu = tech.number(f"{gpu}.clock_ghz"), tech.number("model.alu_cycles")
+    near, far = (tech.number(f"{gpu}.{memory}_cycles") + alu for memory in ("l2", "dram"))
     return GpuCosts(
-        t_op_fs=units.fs_from_ns(t_op_us * 1000), depth=depth, descent_fs=units.fs_from_ns(depth * level_ns)
+        t_op_fs=units.fs_from_ns(t_op_us * 1000),
+        depth=depth,
+        descent_fs=units.fs_from_ns(((depth - n_far) * near + n_far * far) / clock),
     )

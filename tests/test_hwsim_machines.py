@@ -159,12 +159,14 @@ def test_gpu_events_equal_its_formula_and_phases_add_up(gpu, quality):
     assert set(events.sample_phases) == {"launches", "memory"}
 
 
-def test_gpu_memory_is_slower_once_the_tree_leaves_the_l2_cache():
+def test_gpu_memory_is_slower_for_the_levels_that_leave_the_l2_cache():
     def memory(n_rows):
         return hwsim.machine("sumtree-gpu", n_rows=n_rows, gpu="gtx1080").split_fs(2, 1)[1]
 
     assert memory(2**18) == pytest.approx(18 * 252 / 1.607 * 1e6, abs=1)
-    assert memory(2**18 + 1) == pytest.approx(19 * 433 / 1.607 * 1e6, abs=1)
+    assert memory(2**18 + 1) == pytest.approx((18 * 252 + 433) / 1.607 * 1e6, abs=1)  # 2 MB hold all but the leaves
+    assert memory(2**20) == pytest.approx((18 * 252 + 2 * 433) / 1.607 * 1e6, abs=1)
+    assert memory(1) == 0
 
 
 def test_a_gpu_knows_neither_energy_nor_area():

@@ -135,7 +135,8 @@ def test_what_cannot_be_answered_is_refused(tmp_path):
         hwsim.endurance(trace, 3, steps_per_second=1.0)
     path = tmp_path / "worn.toml"
     path.write_text(
-        'title = "worn"\nkind = "cmos"\n[endurance]\nwrites = { value = 0, unit = "1", source = "s" }\n',
+        'title = "worn"\nkind = "tcam"\nbased_on = ["camasim-fefet45"]\n'
+        '[endurance]\nwrites = { value = 0, unit = "1", source = "s" }\n',
         encoding="utf-8",
     )
     with pytest.raises(ValueError, match=r"endurance.writes in '.*worn.toml' must be above 0, got 0.0"):

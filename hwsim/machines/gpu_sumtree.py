@@ -67,8 +67,9 @@ class GpuSumtree:
     more rows than were measured is made in pieces of the largest size that was, the rest taking no less than the
     smallest.
 
-    Modelled, T = n_op * t_op + D (L + c_alu) / f with D = ceil(log2 n_rows); the second term is hidden behind the
-    launches of `eager` and `host`. An insert costs what an update costs. Neither energy nor area is known.
+    Modelled, T = n_op * t_op + (L + c_alu) / f for each of D = ceil(log2 n_rows) levels, L that of the L2 cache for
+    levels that fit it with all above them, else DRAM's; these terms are hidden behind the launches of `eager` and
+    `host`. An insert costs what an update costs. Neither energy nor area is known.
     """
 
     n_rows: int
