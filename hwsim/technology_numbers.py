@@ -138,7 +138,9 @@ class ArrayEntry:
 
     def array(self, words: int, bits: int) -> ArrayNumbers:
         """Return the numbers of the array, as one of `bits` columns."""
-        values = {key: cited.value for key, cited in self.cited().items()}
+        values = {key: cited.value for key, cited in self.numbers.items()}
+        parts = {whole: {name: values[name] for name in self.parts(whole)} for whole in PARTS}
+        values |= {whole: exact_sum(summands.values()) for whole, summands in parts.items() if summands}
         return ArrayNumbers(
             words=words,
             bits=bits,
@@ -149,8 +151,8 @@ class ArrayEntry:
             write_pj=values["write_pj"],
             area_um2=values["area_um2"],
             leakage_uw=values.get("leakage_uw"),
-            parts_ns={name: values[name] for name in self.parts("search_ns")},
-            parts_pj={name: values[name] for name in self.parts("search_pj")},
+            parts_ns=parts["search_ns"],
+            parts_pj=parts["search_pj"],
         )
 
 
