@@ -17,6 +17,8 @@ SEARCHED: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
 }
 TECHNOLOGIES = ("evacam-fefet45", "camasim-fefet45")
 CPU = "cpu-epyc"
+GPU = "h100"  # the one that was measured
+MEASURED: Mapping[str, str] = {"h100-fused": "fused-graph", "h100-eager": "eager"}
 FAN_OUTS = (16, 2)  # the fastest on-chip tree, and the one that spends least
 LANES = (8, 64)  # on-chip rejection with as many banks as AMPER's machines, and with a bank a draw
 
@@ -26,6 +28,8 @@ OFF_CHIP: Mapping[str, str] = {
     "torchrl": "TorchRL-like (CUDA tree)",
     "eager": "eager framework ops",
     "host": "a loop on the host",
+    "h100-fused": "one fused kernel on an H100, launched by a graph (measured)",
+    "h100-eager": "eager framework ops on an H100 (measured)",
     "cpu": f"this library's tree on one CPU core, {CPU}",
 }
 ON_CHIP: Mapping[str, str] = {
@@ -39,6 +43,8 @@ HEADS: Mapping[str, str] = {
     "torchrl": "TorchRL-like (modelled)",
     "eager": "eager ops (modelled)",
     "host": "host loop (modelled)",
+    "h100-fused": "fused kernel, H100 (measured)",
+    "h100-eager": "eager ops, H100 (measured)",
     "cpu": f"CPU tree, {CPU} (measured)",
     **{f"tree{fan_out}": f"on-chip tree, fan-out {fan_out} (modelled)" for fan_out in FAN_OUTS},
     **{f"rejection{lanes}": f"on-chip rejection, {lanes} lanes (modelled)" for lanes in LANES},
@@ -90,6 +96,9 @@ def _baselines() -> Iterator[Contender]:
     for quality in QUALITIES:
         spec = MachineSpec("sumtree-gpu", (("gpu", "gtx1080"), ("quality", quality)))
         yield Contender(key=quality, label=f"GPU tree, gtx1080 {quality}", replay="per", machine=spec)
+    for key, quality in MEASURED.items():
+        spec = MachineSpec("sumtree-gpu", (("measurement", GPU), ("quality", quality)))
+        yield Contender(key=key, label=f"GPU tree, {GPU} {quality}", replay="per", machine=spec)
     spec = MachineSpec("sumtree-cpu", (("technology", CPU),))
     yield Contender(key="cpu", label=f"CPU tree, {CPU}", replay="per", machine=spec)
     for fan_out in FAN_OUTS:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,8 +34,12 @@ def measures(report: hwsim.Report) -> Row:
         "update_aj": _mean_energy(report, "update"),
         "area_um2": report.area_um2,
         "leakage_uw": report.leakage_uw,
-        "source": "measured" if report.machine["name"] == "sumtree-cpu" else "modelled",
+        "source": "measured" if _is_measured(report.machine) else "modelled",
     }
+
+
+def _is_measured(machine: Mapping[str, Any]) -> bool:
+    return machine["name"] == "sumtree-cpu" or machine.get("measurement") is not None
 
 
 def _mean_energy(report: hwsim.Report, kind: str) -> float | None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import tables
-from experiments.contenders import CPU
-from experiments.speedups import share
+from experiments.contenders import CPU, GPU, HEADS
+from experiments.speedups import QUANTITIES, share
 from experiments.study import Row
 from hwsim import units
 
@@ -16,6 +16,8 @@ FIGURES = {
     "latency": "Latency of one sampling against the size of the buffer, log-log, a line a machine: AMPER solid, "
     "designs for a chip dotted, trees on GPU and CPU dashed. Bands: launch times of 2.6 to 10 us.",
     "phases": "Share of one sampling's latency by component, a bar a machine, a panel a family.",
+    "assumptions": "What one technology number, moved alone from one end of its declared interval to the other, makes "
+    "of three ratios; the largest above, those that move nothing left out.",
     "law": "Chance of a transition to be drawn against its mass, a line a sampler; PER is the diagonal. Bands: "
     "10% to 90% of the transitions of a bin, cut at the axis where a chance is 0.",
 }
@@ -41,8 +43,9 @@ _PAGE = """<!DOCTYPE html>
 <h2>The answer</h2><div class="verdict">{verdict}</div>
 <h2>Speedup over what replays run on today</h2>
 <p>Latency of one sampling, and of a step: a sampling and the update that follows it. Against a sum tree on a GTX 1080
-in four qualities (modelled; in brackets the interval over launch times of {low} to {high} us), and against this
-library's own on one CPU core (measured: preset {cpu}). A ratio is the baseline's latency over the machine's, its terms
+in four qualities (modelled), on an H100 (measured: {gpu}) and against this library's own on one CPU core (measured:
+preset {cpu}). In brackets 95% of {n_draws} draws of all technology numbers within their declared uncertainty, launch
+times of {low} to {high} us among them. A ratio is the baseline's latency over the machine's, its terms
 below it; under 1x the baseline is faster. Energy and area of GPU and CPU: n/a.</p>
 <div class="wide">{off_chip}</div>
 <h2>Speedup over what else could be built on a chip (modelled)</h2>
@@ -76,7 +79,9 @@ right after the other, at 350 K, nothing gated; FeFET arrays could be gated wher
 row written most often in the prefix, in TCAM cells that survive a number of writes (assumed); n/a: no limit.</li>
 <li>Gathering the sampled rows costs every machine the same, follows each sampling, and is in no speedup and no
 step.</li>
-<li>Every number here is modelled but the CPU tree's, measured with warm code on one core; 55x to 270x is cited. What a
+<li>Every number here is modelled but the H100's and the CPU's trees, measured with warm code, each op alone; 55x to
+270x is cited. An H100's fused kernel takes 8 times as long where Python launches it, and half as long where launches
+are hidden behind other work (<code>amper validate</code>). What a
 model cannot know prints n/a.</li>
 <li>One run, one seed: <code>amper report --seed 1</code> records another; n also says how far training had got.</li>
 </ul>
@@ -119,6 +124,8 @@ def page(document: Mapping[str, Any], drawings: Mapping[str, str]) -> str:
         low=low,
         high=high,
         cpu=CPU,
+        gpu=GPU,
+        n_draws=document["n_draws"],
         off_chip=tables.off_chip(document["speedups"]),
         on_chip=tables.on_chip(document["speedups"]),
         figures=figures,
@@ -164,5 +171,16 @@ def _alternative_texts(document: Mapping[str, Any], largest: int) -> dict[str, s
     return {
         "latency": f"{FIGURES['latency']} At n = {largest:,}, fastest first: {ends}.",
         "phases": f"{FIGURES['phases']} At n = {largest:,}: {parts}.",
+        "assumptions": f"{FIGURES['assumptions']} {_ranked(document['assumptions'])}",
         "law": f"{FIGURES['law']} KL to PER: {laws}.",
     }
+
+
+def _ranked(assumptions: Sequence[Row]) -> str:
+    """Name the assumption that moves each ratio most."""
+    first = {(row["label"], row["against"], row["quantity"]): row for row in reversed(assumptions)}
+    return " ".join(
+        f"{HEADS[against]} over {label}, {QUANTITIES[quantity][1]}: {row['name']}, {row['ratios'][0]:.3g} to "
+        f"{row['ratios'][1]:.3g}."
+        for (label, against, quantity), row in reversed(first.items())
+    )

@@ -8,10 +8,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.contenders import HEADS
 from experiments.page import page
-from experiments.plots import base, latency, law
+from experiments.plots import base, latency, law, tornado
+from experiments.speedups import QUANTITIES
 from experiments.study import Row
 from hwsim import units
+
+#: Baselines and quantities as figures call them.
+_NAMES = {**HEADS, **{quantity: words for quantity, (_, words) in QUANTITIES.items()}}
 
 
 def make_folder(folder: Path) -> None:
@@ -39,6 +44,7 @@ def write(result: Row, folder: Path, *, command: str, version: str) -> dict[str,
     figures = {
         "latency": latency.latency_figure(drawn),
         "phases": latency.phases_figure([row for row in drawn if row["n"] == largest]),
+        "assumptions": tornado.tornado_figure(result["assumptions"], _NAMES),
         "law": law.law_figure(result["laws"]),
     }
     written = {}

@@ -33,7 +33,6 @@ QUANTITIES: Mapping[str, tuple[str, str]] = {
     "step_energy_total": ("step_total_aj", "energy a step with leakage"),
     "area": ("area_um2", "area"),
 }
-_INTERVALS = {"sample": "interval_fs", "step": "step_interval_fs"}
 
 
 def machine_row(contender: Contender, n: int, trace: Trace) -> Row:
@@ -44,10 +43,7 @@ def machine_row(contender: Contender, n: int, trace: Trace) -> Row:
     end = prefix_end(trace, n)
     last = window(trace, end)
     machine = contender.machine.make(n)
-    report = _simulate(last, machine)
-    row = measures(report)
-    step = step_fs(report, last)
-    dynamic = None if None in (row["sample_aj"], row["update_aj"]) else row["sample_aj"] + row["update_aj"]
+    report, row = quantities(machine, last)
     searched = contender.replay != "per"
     fraction = last.samples["n_csp"] / last.samples["n_valid"]
     sample, step_interval = _intervals(machine, last) if contender.key in QUALITIES else (None, None)
@@ -64,9 +60,6 @@ def machine_row(contender: Contender, n: int, trace: Trace) -> Row:
         "n_valid": float(np.median(last.samples["n_valid"])),
         "csp_fraction": float(np.median(fraction)) if searched else None,
         **row,
-        "fetched_fs": row["sample_fs"] + row["fetch_fs"],
-        "step_fs": step,
-        **step_energy(dynamic, row["leakage_uw"], step),
         **wear(trace, machine, end),
         "write_fs": _write_fs(machine) if contender.is_amper else None,
         "n_given_up": machine.n_given_up(last) if contender.machine.name == "rejection-onchip" else 0,
@@ -79,12 +72,20 @@ def machine_row(contender: Contender, n: int, trace: Trace) -> Row:
     }
 
 
-def _simulate(trace: Trace, machine: Any) -> hwsim.Report:
-    """Return what the formula says, or events where it does not hold."""
+def quantities(machine: Any, trace: Trace) -> tuple[hwsim.Report, Row]:
+    """Return what the formula says, or events where it does not hold; and what machines are compared in."""
     try:
-        return hwsim.simulate(trace, machine, fidelity="closed")
+        report = hwsim.simulate(trace, machine, fidelity="closed")
     except hwsim.NotApplicableError:
-        return hwsim.simulate(trace, machine, fidelity="burst")
+        report = hwsim.simulate(trace, machine, fidelity="burst")
+    row, step = measures(report), step_fs(report, trace)
+    dynamic = None if None in (row["sample_aj"], row["update_aj"]) else row["sample_aj"] + row["update_aj"]
+    return report, {
+        **row,
+        "fetched_fs": row["sample_fs"] + row["fetch_fs"],
+        "step_fs": step,
+        **step_energy(dynamic, row["leakage_uw"], step),
+    }
 
 
 def _check(trace: Trace, end: int, machine: Any, fidelity: str) -> Row:
@@ -150,7 +151,8 @@ class Speedup:
     ratio : float
         theirs / ours: below 1 the AMPER machine loses.
     low, high : float, optional
-        The ratio at the ends of the launch-time interval, where launches count.
+        Its 95% interval over the declared uncertainty of technology numbers, launch times among them
+        (`experiments.uncertainty`); None where nothing uncertain is in it.
     source : str
         Of theirs; ours are modelled.
     """
@@ -176,8 +178,8 @@ class Speedup:
 
     @property
     def interval(self) -> str:
-        """What the ratio is over the launch-time interval; empty where launches do not count."""
-        if self.low is None or self.high is None:
+        """Its 95% interval; empty where there is none, or none to three digits."""
+        if self.low is None or self.high is None or times(self.low) == times(self.high):
             return ""
         return f"[{times(self.low)[:-1]} .. {times(self.high)[:-1]}]"
 
@@ -231,7 +233,6 @@ def _compared(mine: Row, rival: Row) -> Iterator[Speedup]:
         ours, theirs = mine[field], rival[field]
         if ours is None or theirs is None:
             continue
-        low, high = rival.get(_INTERVALS.get(quantity, "")) or (None, None)
         yield Speedup(
             label=mine["label"],
             key=mine["key"],
@@ -242,8 +243,6 @@ def _compared(mine: Row, rival: Row) -> Iterator[Speedup]:
             ours=ours,
             theirs=theirs,
             ratio=theirs / ours,
-            low=None if low is None else low / ours,
-            high=None if high is None else high / ours,
             source=rival["source"],
         )
 
@@ -252,17 +251,3 @@ def share(row: Row) -> dict[str, float]:
     """Return each phase's part of a sampling's latency."""
     total = sum(row["phases_fs"].values())
     return {name: value / total for name, value in row["phases_fs"].items()}
-
-
-def summary(rows: Sequence[Row], laws: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return rows, ratios and verdict as JSON-serialisable values."""
-    from experiments.verdict import CLAIM, verdict
-
-    ratios = speedups(rows)
-    return {
-        "claim": {"source": "cited: Li et al., ICCAD 2022, abstract", "low": CLAIM[0], "high": CLAIM[1]},
-        "t_op_interval_us": list(T_OP_INTERVAL_US),
-        "rows": list(rows),
-        "speedups": [{name: getattr(s, name) for name in s.__slots__} | {"text": s.text} for s in ratios],
-        "verdict": verdict(rows, ratios, laws),
-    }

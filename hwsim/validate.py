@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -201,7 +202,7 @@ def events(n_rows: int = 2_000) -> Iterator[Check]:
     from hwsim.simulate import simulate
     from hwsim.traces import synthetic_trace
 
-    forms = (
+    forms: tuple[tuple[str, dict[str, Any]], ...] = (
         ("amper-fr", {}), ("amper-fr", {"n_csb_ports": 8}), ("amper-fr", {"readout": "burst"}),
         ("amper-fr", {"readout": "rank_select", "technology": "evacam-fefet45"}), ("amper-k", {}),
         ("rejection-onchip", {}), ("sumtree-onchip", {}), ("sumtree-cpu", {}), ("sumtree-gpu", {}),

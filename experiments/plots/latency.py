@@ -28,6 +28,8 @@ _OF_LABEL = {
     "GPU tree, gtx1080 torchrl": RED,
     "GPU tree, gtx1080 eager": PURPLE,
     "GPU tree, gtx1080 host": GREY,
+    "GPU tree, h100 fused-graph": "#B35C00",
+    "GPU tree, h100 eager": "#8E4585",
     "CPU tree, cpu-epyc": "black",
     "On-chip tree, fan-out 16": "#A3195B",
     "On-chip tree, fan-out 2": "#D96BA0",

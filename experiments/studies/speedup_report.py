@@ -25,6 +25,7 @@ def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
     from amper import samplers
     from experiments import contenders, speedups
     from experiments.recording import law, record
+    from experiments.summary import summary
 
     recording = record(
         env=parameters["env"],
@@ -54,7 +55,7 @@ def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
         "n_samplings": len(recording.trace.samples),
         "laws": binned,
         "gpus": speedups.gpu_rows(max(parameters["n"]), traces["per"]),
-        **speedups.summary(rows, binned),
+        **summary(rows, binned, traces, stage),
     }
 
 
