@@ -37,6 +37,8 @@ ON_CHIP: Mapping[str, str] = {
     **{f"rejection{lanes}": f"on-chip rejection in {lanes} lanes" for lanes in LANES},
 }
 BASELINES: Mapping[str, str] = {**OFF_CHIP, **ON_CHIP}
+#: Those that a terminal has room for; HTML and CSV have all.
+ON_A_TERMINAL = ("fused", "torchrl", "eager", "h100-fused", "cpu", "tree16")
 #: The same, as heads of columns, each with where its numbers come from.
 HEADS: Mapping[str, str] = {
     "fused": "fused kernel (modelled)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+import hwsim
 from experiments.contenders import ON_CHIP
 from experiments.measures import STEPS_PER_SECOND
 from experiments.speedups import Speedup
@@ -67,5 +68,21 @@ def wear(rows: Sequence[Row]) -> str:
         return ""
     return (
         f"At {STEPS_PER_SECOND:,.0f} steps a second the row written most often lasts {'; '.join(said)}; an SRAM "
-        "has no such limit."
+        f"has no such limit. {_endurances(mine)}"
     )
+
+
+def _endurances(rows: Sequence[Row]) -> str:
+    """Say what these years rest on."""
+    stated = {
+        name: hwsim.technology(name).cited()["endurance.writes"]
+        for name in dict.fromkeys(row["parameters"]["technology"] for row in rows)
+    }
+    said = dict.fromkeys(
+        f"{cited.value:.0e} writes a cell{' (assumed)' if cited.is_assumed else ''}, reported from {cited.low:.0e} to "
+        f"{cited.high:.0e}"
+        if cited.low is not None
+        else f"{cited.value:.0e} writes a cell"
+        for cited in stated.values()
+    )
+    return f"That takes {' or '.join(said)}: years shrink and grow in proportion."

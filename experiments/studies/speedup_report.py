@@ -75,29 +75,20 @@ def _binned(law: Law, n_bins: int = 24) -> dict[str, Any]:
 
 
 def answer(rows: Sequence[Row]) -> Answer:
-    """Return a line a machine and size, its ratios beside it under the baselines' keys, and the verdict."""
-    from experiments.contenders import BASELINES
+    """Return a line an AMPER machine and size, its ratios beside it under the baselines' keys, and the verdict.
 
-    columns = (
-        "machine",
-        "n",
-        "CSP",
-        "sample",
-        "step",
-        "energy a step",
-        "leakage a step",
-        "area",
-        "endurance",
-        *BASELINES,
-        "source",
-    )
+    What a terminal has room for: every machine, and every ratio with interval and terms, are in the report's files.
+    """
+    from experiments.contenders import ON_A_TERMINAL
+
+    columns = ("machine", "n", "CSP", "sample", "step", "energy a step", *ON_A_TERMINAL)
     table = tuple(line for result in rows for line in _lines(result))
     return Answer(columns, table, "\n\n".join(row["verdict"] for row in rows))
 
 
 def _lines(result: Row) -> list[tuple[str, ...]]:
     """Return the lines of one report: a ratio is the baseline's sampling latency over the machine's."""
-    from experiments.contenders import BASELINES
+    from experiments.contenders import ON_A_TERMINAL
     from experiments.speedups import times
     from experiments.tables import csp
     from hwsim import units
@@ -109,16 +100,11 @@ def _lines(result: Row) -> list[tuple[str, ...]]:
             f"{row['n']:,}",
             csp(row),
             *(units.format_time(row[f"{kind}_fs"]) for kind in ("sample", "step")),
-            *(units.format_energy(row[key]) for key in ("step_aj", "step_leakage_aj")),
-            units.format_area(row["area_um2"]),
-            units.format_years(row["endurance_years"]),
-            *(
-                times(ratios[row["label"], row["n"], key]) if (row["label"], row["n"], key) in ratios else "-"
-                for key in BASELINES
-            ),
-            row["source"],
+            units.format_energy(row["step_aj"]),
+            *(times(ratios[row["label"], row["n"], key]) for key in ON_A_TERMINAL),
         )
         for row in result["rows"]
+        if row["is_amper"]
     ]
 
 
