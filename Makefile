@@ -31,4 +31,4 @@ bench:
 
 report:
 	amper report
-	cp amper-report/latency.png experiments/figures/latency.png
+	cp amper-report/latency.png amper-report/assumptions.png experiments/figures/

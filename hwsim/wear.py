@@ -130,7 +130,8 @@ def _limit(machine: Machine | Technology | str | Path) -> Cited | None:
     if isinstance(machine, Machine):
         if not any(part.name == "arrays" for part in machine.components):
             return None
-        machine = str(machine.parameters()["technology"])
+        # The object, where there is one: a scaled technology is known by no name.
+        machine = getattr(machine, "technology", None) or str(machine.parameters()["technology"])
     if isinstance(machine, str | Path):
         machine = technology(machine)
     if not isinstance(machine, Technology):

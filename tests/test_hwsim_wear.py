@@ -141,3 +141,11 @@ def test_what_cannot_be_answered_is_refused(tmp_path):
     )
     with pytest.raises(ValueError, match=r"endurance.writes in '.*worn.toml' must be above 0, got 0.0"):
         hwsim.endurance(trace, path, steps_per_second=1.0)
+
+
+def test_a_machine_of_a_scaled_technology_wears_by_it():
+    trace = traced([0])
+    scaled = hwsim.technology(EVACAM).scaled({"endurance.writes": 0.5})
+    machines = [hwsim.machine("amper-fr", n_rows=16, technology=tech) for tech in (EVACAM, scaled)]
+    whole, half = (hwsim.endurance(trace, machine, steps_per_second=1.0) for machine in machines)
+    assert half.years_busiest == pytest.approx(whole.years_busiest / 2)
