@@ -15,15 +15,18 @@ __all__ = [
     "TrainResult",
     "Updates",
     "agents",
+    "ccn",
     "cells",
+    "environments",
     "evaluate",
     "learners",
+    "prediction",
     "steps",
     "train",
 ]
 
 if TYPE_CHECKING:
-    from rl import agents, cells, learners
+    from rl import agents, ccn, cells, environments, learners, prediction
     from rl.dqn import DQN, DqnConfig
     from rl.evaluation import Evaluation, evaluate
     from rl.interaction import steps
@@ -38,9 +41,12 @@ _HOMES = {
     "TrainResult": "rl.training",
     "Updates": "rl.updates",
     "agents": "rl.agents",
+    "ccn": "rl.ccn",
     "cells": "rl.cells",
+    "environments": "rl.environments",
     "evaluate": "rl.evaluation",
     "learners": "rl.learners",
+    "prediction": "rl.prediction",
     "steps": "rl.interaction",
     "train": "rl.training",
 }

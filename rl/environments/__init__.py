@@ -1,0 +1,1 @@
+"""Small tasks with known answers, made as streams of steps."""

@@ -1,0 +1,209 @@
+"""TD(lambda) over networks: stretches are steps, episodes end, states resume, and the plain learners agree."""
+
+import numpy as np
+import pytest
+
+import rl
+from rl import cells, learners
+from rl.optimisers import Adam, RmsProp
+from rl.prediction import Settings, TDLambda
+from tests.ccn_cases import NETWORKS, naive_predictions, naive_twin, predictor, stream
+from tests.plain_td import PlainTd
+from tests.rl_cases import error
+
+
+def column_theta(cell, weights):
+    """Return the weights [4, sources, u] of gates i, f, o, g in the order of a columnar cell's theta."""
+    theta = np.empty(cell.n_params)
+    views, n = cell.views(theta), cell.n_inputs
+    for i, g in enumerate("ifog"):
+        views[f"W_{g}"][:], views[f"u_{g}"][:], views[f"b_{g}"][:] = weights[i, :n].T, weights[i, n], weights[i, n + 1]
+    return theta
+
+
+def test_a_columnar_network_is_the_plain_learner_with_td_by_hand():
+    td = predictor("columnar")
+    cell = cells.make("columnar-lstm", n_inputs=4, n_units=6)
+    learner = learners.make("rtrl", cell)
+    learner.theta[:] = column_theta(cell, td.network.init(0))
+    plain = PlainTd(learner, td.settings, td.network.beta, td.network.cap)
+    data = stream(1_000, 4, seed=2)
+    assert error(td.run(*data), plain.run(*data)) < 1e-12
+    assert error(column_theta(cell, td.network.weights(td.arrays, 0)), learner.theta) < 1e-11
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_stretch_is_its_steps_to_the_bit(network, dtype):
+    whole, single, parts = (predictor(network, dtype) for _ in range(3))
+    data = stream(700, 4)
+    one = whole.run(*data)
+    steps = np.array([single.step(*row) for row in zip(*data, strict=True)], dtype)
+    pieces = [parts.run(*(a[s] for a in data)) for s in (slice(0, 0), slice(0, 333), slice(333, 700))]
+    assert steps.tobytes() == one.tobytes() == np.concatenate(pieces).tobytes()
+    assert whole.prediction == one[-1]
+    for name, values in whole.arrays.items():
+        assert single.arrays[name].tobytes() == values.tobytes() == parts.arrays[name].tobytes(), name
+
+
+def test_the_first_step_learns_nothing_and_the_last_of_an_episode_learns_by_the_whole_trace():
+    td = predictor("columnar")
+    before = td.network.weights(td.arrays, 0)
+    td.step(np.ones(4), 5.0)
+    assert td.network.weights(td.arrays, 0).tobytes() == before.tobytes()
+    assert not td.network.readout(td.arrays)["w"].any()
+    td.run(*stream(50, 4, ends=0.0))
+    trace = td.network.learning(td.arrays)["e"]
+    weights = td.network.weights(td.arrays, 0)
+    td.step(np.ones(4), 1.0, 0.0)
+    assert error(td.network.weights(td.arrays, 0), weights) > 0
+    ended = td.network.learning(td.arrays)["e"]
+    assert error(ended, trace) < 1  # the trace of the old episode, one step older
+    other = predictor("columnar")
+    other.load_state_dict(td.state_dict())
+    td.step(np.ones(4), 0.0)
+    begun = td.network.learning(td.arrays)["e"]
+    scale = td.network.readout(other.arrays)
+    expected = scale["w"] / np.sqrt(scale["v"]) * other.network.learning(other.arrays)["TH"]
+    assert error(begun, expected) < 1e-14  # nothing of it is left
+
+
+def test_a_reset_begins_an_episode_without_an_error():
+    td = predictor("ccn")
+    data = stream(400, 4, ends=0.0)
+    td.run(*data)
+    td.reset()
+    w, readout = td.network.weights(td.arrays, 1), td.network.readout(td.arrays)
+    td.step(np.ones(4), 1e6)
+    assert td.network.weights(td.arrays, 1).tobytes() == w.tobytes()
+    assert td.network.readout(td.arrays)["w"].tobytes() == readout["w"].tobytes()
+    assert td.network.readout(td.arrays)["m"].tobytes() == readout["m"].tobytes()
+    fresh = predictor("ccn")
+    twin = naive_twin(fresh)
+    xs, cumulants, discounts = data
+    slow = [naive_predictions(twin, xs[:200], cumulants[:200], discounts[:200])]
+    fast = [fresh.run(xs[:200], cumulants[:200], discounts[:200])]
+    fresh.reset()
+    for column in twin.columns:
+        column.reset()
+    twin.p, twin.discount = None, 0.0
+    for w in [*twin.readout, twin.bias, *(w for c in twin.columns for g in c.w.values() for w in g)]:
+        w.e = 0.0
+    fast.append(fresh.run(xs[200:], cumulants[200:], discounts[200:]))
+    slow.append(naive_predictions(twin, xs[200:], cumulants[200:], discounts[200:]))
+    assert error(np.concatenate(fast), np.concatenate(slow)) < 1e-12
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_saved_run_goes_on_to_the_bit(network, tmp_path):
+    td, other = predictor(network, "float32"), predictor(network, "float32")
+    data = stream(1_000, 4)
+    td.run(*(a[:415] for a in data))
+    learners.save(tmp_path / "state", td.state_dict())
+    other.run(*stream(10, 4, seed=9))
+    other.load_state_dict(learners.load(tmp_path / "state"))
+    rest = [a[415:] for a in data]
+    assert td.run(*rest).tobytes() == other.run(*rest).tobytes()
+    assert td.n_steps == other.n_steps == 1_000
+
+
+def test_what_is_saved_is_a_copy():
+    td = predictor("columnar")
+    saved = td.state_dict()
+    td.run(*stream(10, 4))
+    assert saved["n_steps"] == 0
+    assert not saved["arrays"]["hc"].any()
+
+
+def test_a_state_of_another_predictor_or_a_damaged_one_is_refused_and_changes_nothing():
+    td = predictor("ccn")
+    td.run(*stream(400, 4))
+    good = td.state_dict()
+    arrays = good["arrays"]
+    bad = {
+        "network": predictor("columnar").state_dict(),
+        "settings": predictor("ccn", step_size=0.5).state_dict(),
+        "version": {**good, "version": 2},
+        "n_steps": {**good, "n_steps": -1},
+        "learning": {**good, "n_steps": 0},
+        "arrays": {**good, "arrays": {k: v for k, v in arrays.items() if k != "hc"}},
+        "finite": {**good, "arrays": {**arrays, "raw": np.full_like(arrays["raw"], np.nan)}},
+        "float64": {**good, "arrays": {**arrays, "raw": arrays["raw"].astype(np.float32)}},
+        "dict": 3,
+    }
+    for word, state in bad.items():
+        with pytest.raises((ValueError, TypeError), match=word if word != "finite" else "must be finite"):
+            td.load_state_dict(state)
+    twin = predictor("ccn")
+    twin.load_state_dict(good)
+    data = stream(30, 4, seed=3)
+    assert td.run(*data).tobytes() == twin.run(*data).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error_type", "message"),
+    [
+        ((np.ones((3, 5)), np.ones(3)), ValueError, r"xs must have shape \(3, 4\), got \(3, 5\); nothing has changed"),
+        ((np.ones((3, 4)), np.ones(2)), ValueError, r"xs must have shape \(2, 4\), got \(3, 4\)"),
+        ((np.ones((3, 4)), np.ones(3), np.ones(2)), ValueError, r"discounts must have shape \(3,\), got \(2,\)"),
+        ((np.full((3, 4), np.nan), np.ones(3)), ValueError, r"xs must be finite, got nan at index \(0, 0\)"),
+        ((np.ones((3, 4)), np.full(3, np.inf)), ValueError, r"cumulants must be finite, got inf at index \(0,\)"),
+        ((np.ones((3, 4)), np.ones(3), np.full(3, 1.5)), ValueError, r"discounts must lie in \[0, 1\], got 1.5"),
+        ((np.ones((3, 4)), np.ones(3), np.full(3, np.nan)), ValueError, r"discounts must lie in \[0, 1\], got nan"),
+        ((np.full((3, 4), "a"), np.ones(3)), TypeError, "xs must hold real numbers"),
+    ],
+)
+def test_a_bad_stretch_is_refused_and_changes_nothing(arguments, error_type, message):
+    td, twin = predictor("columnar"), predictor("columnar")
+    with pytest.raises(error_type, match=message):
+        td.run(*arguments)
+    data = stream(20, 4)
+    assert td.run(*data).tobytes() == twin.run(*data).tobytes()
+
+
+def test_a_bad_step_is_refused():
+    td = predictor("columnar")
+    with pytest.raises(ValueError, match=r"x must have shape \(4,\), got \(3,\)"):
+        td.step(np.ones(3), 0.0)
+    with pytest.raises(TypeError, match="cumulant must be a number, got 'much'"):
+        td.step(np.ones(4), "much")
+    with pytest.raises(ValueError, match=r"discounts must lie in \[0, 1\], got -1"):
+        td.step(np.ones(4), 0.0, -1.0)
+
+
+def test_an_overflow_names_its_step():
+    td = predictor("columnar", "float32", step_size=1e30)
+    with pytest.raises(FloatingPointError, match=r"prediction must stay finite, got .* at step \d+; load a state"):
+        td.run(*stream(200, 4))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error_type", "message"),
+    [
+        ({"step_size": 0.0}, ValueError, "step_size must lie between 0 and inf"),
+        ({"discount": 0.0}, ValueError, r"discount must be in \(0, 1\], got 0.0; 0 ends an episode"),
+        ({"trace_decay": 1.1}, ValueError, r"trace_decay must be in \[0, 1\], got 1.1"),
+        ({"fan_in": 1}, TypeError, "fan_in must be True or False, got 1"),
+        ({"optimiser": Adam()}, TypeError, "optimiser must be an RmsProp"),
+        ({"lambda_": 0.9}, ValueError, "a setting must be one of discount, trace_decay, fan_in, optimiser"),
+    ],
+)
+def test_a_bad_setting_is_refused(settings, error_type, message):
+    with pytest.raises(error_type, match=message):
+        TDLambda(predictor("columnar").network, **{"step_size": 0.1, **settings})
+
+
+def test_what_is_no_network_is_refused():
+    with pytest.raises(TypeError, match=r"network must be a network, as rl\.ccn\.ColumnNetwork, got 3"):
+        TDLambda(3, step_size=0.1)
+
+
+def test_settings_have_the_published_defaults():
+    settings = Settings(step_size=1.0)
+    assert settings.optimiser == RmsProp(decay=0.9999, eps=1e-8, initial=1.0)
+    assert (settings.discount, settings.trace_decay) == (0.9, 0.99)
+
+
+def test_the_package_offers_them_by_name():
+    assert rl.prediction.TDLambda is TDLambda
+    assert rl.ccn.ColumnNetwork is type(predictor("columnar").network)
