@@ -17,6 +17,7 @@ __all__ = [
     "agents",
     "ccn",
     "cells",
+    "dense",
     "environments",
     "evaluate",
     "learners",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from rl import agents, ccn, cells, environments, learners, prediction
+    from rl import agents, ccn, cells, dense, environments, learners, prediction
     from rl.dqn import DQN, DqnConfig
     from rl.evaluation import Evaluation, evaluate
     from rl.interaction import steps
@@ -43,6 +44,7 @@ _HOMES = {
     "agents": "rl.agents",
     "ccn": "rl.ccn",
     "cells": "rl.cells",
+    "dense": "rl.dense",
     "environments": "rl.environments",
     "evaluate": "rl.evaluation",
     "learners": "rl.learners",

@@ -106,8 +106,8 @@ class ColumnNetwork:
 
     @property
     def n_lanes(self) -> int:
-        """Units in a block of the kernel's layout: 4, 8 or 16."""
-        return next((lanes for lanes in (4, 8) if self.n_units <= lanes), 16)
+        """Units in a block of the kernel's layout, compiled for each: 4 or 16."""
+        return 4 if self.n_units <= 4 else 16
 
     @property
     def n_blocks(self) -> int:

@@ -5,9 +5,11 @@ import pytest
 
 import rl
 from rl import cells, learners
+from rl.dense import DenseNetwork
+from rl.learners.counting import tbptt_budget
 from rl.optimisers import Adam, RmsProp
 from rl.prediction import Settings, TDLambda
-from tests.ccn_cases import NETWORKS, naive_predictions, naive_twin, predictor, stream
+from tests.ccn_cases import LIVELY, NETWORKS, naive_predictions, naive_twin, predictor, stream
 from tests.plain_td import PlainTd
 from tests.rl_cases import error
 
@@ -207,3 +209,97 @@ def test_settings_have_the_published_defaults():
 def test_the_package_offers_them_by_name():
     assert rl.prediction.TDLambda is TDLambda
     assert rl.ccn.ColumnNetwork is type(predictor("columnar").network)
+
+
+# -- dense networks: T-BPTT, SnAp-1, UORO ------------------------------------------------------------------------
+#: Method, its options, units: T-BPTT's pairs of about 4,000 operations, and units that leave part of a block empty.
+DENSE = [
+    *(("tbptt", {"k": k}, d) for k, d in ((3, 10), (5, 8), (8, 5), (10, 5), (15, 4), (20, 3), (30, 2), (1, 3))),
+    *((method, {}, d) for method in ("snap", "uoro") for d in (1, 8, 10)),
+]
+
+
+def dense(method, options, n_units, dtype="float64", **settings):
+    network = DenseNetwork(
+        n_inputs=12, n_units=n_units, method=method, seed=3, beta=0.99, cap=0.05, dtype=dtype, **options
+    )
+    return TDLambda(network, **{"step_size": 0.01, "trace_decay": 0.9, "optimiser": LIVELY, **settings})
+
+
+def plain_twin(td):
+    network = td.network
+    options = {"k": network.k} if network.method == "tbptt" else {"n": 1} if network.method == "snap" else {}
+    learner = learners.make(network.method, network.cell, seed=network.seed, **options)
+    learner.theta[:] = network.init()
+    return PlainTd(learner, td.settings, network.beta, network.cap)
+
+
+@pytest.mark.parametrize(("method", "options", "n_units"), DENSE)
+def test_a_dense_network_is_the_plain_learner_with_td_by_hand(method, options, n_units):
+    td = dense(method, options, n_units)
+    plain, data = plain_twin(td), stream(1_000, 12, seed=4)
+    assert error(td.run(*data), plain.run(*data)) < 1e-12
+    assert error(td.network.theta(td.arrays), plain.learner.theta) < 1e-11
+    assert error(td.network.theta(td.arrays, "e"), plain.e) < 1e-11
+    single = dense(method, options, n_units, "float32")
+    single.run(*data)
+    assert error(single.network.theta(single.arrays), plain.learner.theta) < (1e-3 if method == "uoro" else 1e-5)
+
+
+def test_the_window_of_t_bptt_counts():
+    data = stream(300, 12)
+    assert error(dense("tbptt", {"k": 5}, 4).run(*data), dense("tbptt", {"k": 6}, 4).run(*data)) > 1e-6
+
+
+@pytest.mark.parametrize(("method", "options", "n_units"), [DENSE[0], DENSE[4], DENSE[-4], DENSE[-1]])
+def test_a_dense_stretch_is_its_steps_and_resumes_to_the_bit(method, options, n_units, tmp_path):
+    whole, single, resumed = (dense(method, options, n_units, "float32") for _ in range(3))
+    data = stream(400, 12)
+    one = whole.run(*data)
+    assert np.array([single.step(*row) for row in zip(*data, strict=True)], np.float32).tobytes() == one.tobytes()
+    half = dense(method, options, n_units, "float32")
+    half.run(*(a[:150] for a in data))
+    learners.save(tmp_path / "state", half.state_dict())
+    resumed.load_state_dict(learners.load(tmp_path / "state"))
+    assert resumed.run(*(a[150:] for a in data)).tobytes() == one[150:].tobytes()
+
+
+def test_a_reset_dense_network_begins_an_episode():
+    for method, options, n_units in (DENSE[0], DENSE[-1], DENSE[-4]):
+        td, ended = dense(method, options, n_units), dense(method, options, n_units)
+        data = stream(100, 12, ends=0.0)
+        td.run(*data), ended.run(*data)
+        td.reset()
+        weights = td.network.theta(td.arrays)
+        td.step(np.ones(12), 1e9)
+        assert td.network.theta(td.arrays).tobytes() == weights.tobytes()
+        ended.step(np.ones(12), 0.0, 0.0)
+        assert td.arrays["hc"].any()
+        assert error(td.arrays["hc"], ended.arrays["hc"]) < 0.1  # the weights differ by one step of learning
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "rtrl"}, "method must be one of tbptt, snap, uoro, got 'rtrl'"),
+        ({"method": "tbptt"}, "k must be given exactly if method is 'tbptt', got None and 'tbptt'"),
+        ({"method": "snap", "k": 3}, "k must be given exactly if method is 'tbptt', got 3 and 'snap'"),
+        ({"method": "tbptt", "k": 0}, "k must be at least 1, got 0"),
+        ({"method": "snap", "n_units": 0}, "n_units must be at least 1, got 0"),
+        ({"method": "snap", "init_range": 0.0}, "init_range must lie between 0 and inf"),
+        ({"method": "snap", "beta": -0.1}, r"beta must be in \[0, 1\), got -0.1"),
+        ({"method": "snap", "seed": -1}, "seed must be at least 0"),
+    ],
+)
+def test_a_bad_dense_network_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        DenseNetwork(**{"n_inputs": 3, "n_units": 4, **options})
+
+
+def test_dense_networks_of_about_four_thousand_operations():
+    """Counted as Javed et al. count T-BPTT, and as `rl.learners.cost` counts SnAp-1 and UORO."""
+    for k, d in ((3, 10), (5, 8), (8, 5), (10, 5), (15, 4), (20, 3), (30, 2)):
+        assert 3_200 < tbptt_budget(12, d, k) < 4_400
+    snap, uoro = (dense(method, {}, d).network.cell for method, d in (("snap", 6), ("uoro", 10)))
+    assert learners.cost("snap", snap, n=1).operations == 4_080
+    assert learners.cost("uoro", uoro).operations == 4_180
