@@ -122,7 +122,7 @@ def _remember(theta, phi, at, n_inputs, window, carried):
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
 def _backpropagate(e, decay, q, n_sources, window, carried, deltas):
-    """e = decay e + the gradient of q . h through the window; `deltas` float[k * G] is scratch."""
+    """Set e to decay e + the gradient of q . h through the window; `deltas` float[k * G] is scratch."""
     sources, factors, weights = carried
     n = len(q)
     G = 4 * n
@@ -161,7 +161,7 @@ def _backpropagate(e, decay, q, n_sources, window, carried, deltas):
 # -- SnAp-1: a parameter's sensitivity of its own unit ------------------------------------------------------------
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
 def _advance_own(theta, phi, at, n_inputs, carried, rows):
-    """TC' = f TC + A TH + k phi, TH' = B TC' + E TH + kO phi, with the unit's own recurrent weights in A and E."""
+    """Set TC' = f TC + A TH + k phi, TH' = B TC' + E TH + kO phi, a unit's own recurrent weights in A and E."""
     th, tc, _ = carried
     n = at.shape[1]
     G = 4 * n
@@ -235,7 +235,7 @@ def _balance(over, under):
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
 def _advance_outer(theta, phi, at, n_inputs, nu, carried, rows, inward):
-    """A' = p0 D A + p1 nu, B' = B / p0 + (nu^T I) / p1."""
+    """Set A' = p0 D A + p1 nu and B' = B / p0 + (nu^T I) / p1."""
     a, b, _ = carried
     n = at.shape[1]
     G = 4 * n
