@@ -55,7 +55,7 @@ class DenseNetwork:
     --------
     >>> network = DenseNetwork(n_inputs=12, n_units=10, method="tbptt", k=3)
     >>> network.n_padded, network.shapes(0)["theta"]
-    (12, (1200,))
+    (12, (1344,))
     """
 
     n_inputs: int
@@ -94,8 +94,8 @@ class DenseNetwork:
 
     @property
     def n_sources(self) -> int:
-        """Sources of a unit: inputs, h- of all units and those beyond, 1."""
-        return self.n_inputs + self.n_padded + 1
+        """Sources of a unit: inputs, h- of all units and those beyond, 1, and zeros up to a multiple of 4."""
+        return -(-(self.n_inputs + self.n_padded + 1) // 4) * 4
 
     def stage_after(self, n_steps: int) -> int:
         """Return 0: there is one stage."""
@@ -122,7 +122,7 @@ class DenseNetwork:
             pairs += [
                 (packed[:n, g, :d], views[f"W_{gate}"].T),
                 (packed[n : n + d, g, :d], views[f"U_{gate}"].T),
-                (packed[-1, g, :d], views[f"b_{gate}"]),
+                (packed[n + self.n_padded, g, :d], views[f"b_{gate}"]),
             ]
         return pairs
 

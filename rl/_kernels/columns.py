@@ -94,12 +94,13 @@ def _frozen_forward(stage, frozen, at, x, raw, hc, inputs, a, k, lanes):
     n_inputs, n_sources, n_units, n_padded, first_weight, first_input = at
     L = len(lanes)
     W = 4 * L
-    n_before = n_sources - 2 - n_inputs
     for i in range(n_inputs):
         inputs[i] = (x[i] - mu[first_input + i]) * scale[first_input + i]
-    for i in range(n_before):
-        source = (i // n_units) * n_padded + i % n_units
-        inputs[n_inputs + i] = (raw[source] - mu[first_input + n_inputs + i]) * scale[first_input + n_inputs + i]
+    i = n_inputs
+    for earlier in range(stage):
+        for unit in range(n_units):
+            inputs[i] = (raw[earlier * n_padded + unit] - mu[first_input + i]) * scale[first_input + i]
+            i += 1
     for b in range(n_padded // L):
         base = np.uint64(first_weight + b * n_sources * W)
         out = np.uint64(b * W)
@@ -108,9 +109,17 @@ def _frozen_forward(stage, frozen, at, x, raw, hc, inputs, a, k, lanes):
         for j in range(W):
             uj = np.uint64(j)
             a[out + uj] = weights[own + uj] * hc[0, here + np.uint64(j % L)] + weights[own + np.uint64(W + j)]
-        for i in range(n_sources - 2):
-            value = inputs[i]
-            row = base + np.uint64(i * W)
+        for four in range((n_sources - 2) // 4):  # the sums wait for their own last store: once in four sources
+            x0, x1, x2, x3 = inputs[4 * four], inputs[4 * four + 1], inputs[4 * four + 2], inputs[4 * four + 3]
+            row = base + np.uint64(4 * four * W)
+            for j in range(W):
+                p = row + np.uint64(j)
+                a[out + np.uint64(j)] += (weights[p] * x0 + weights[p + np.uint64(W)] * x1) + (
+                    weights[p + np.uint64(2 * W)] * x2 + weights[p + np.uint64(3 * W)] * x3
+                )
+        for rest in range((n_sources - 2) // 4 * 4, n_sources - 2):
+            value = inputs[rest]
+            row = base + np.uint64(rest * W)
             for j in range(W):
                 a[out + np.uint64(j)] += weights[row + np.uint64(j)] * value
         _activate(a, out, 3 * L, L, k)
@@ -399,9 +408,11 @@ def run(state, sizes, numbers, lanes, xs, cumulants, discounts, predictions):
             mu, v = statistics_in[0], statistics_in[1]
             for i in range(n_inputs):
                 coming[i] = _normalise(xs[t + 1, i], mu, v, i, statistics)
-            for i in range(n_sources - 2 - n_inputs):
-                value = raw[(i // n_units) * n_padded + i % n_units]
-                coming[n_inputs + i] = _normalise(value, mu, v, n_inputs + i, statistics)
+            i = n_inputs
+            for s in range(stage):
+                for unit in range(n_units):
+                    coming[i] = _normalise(raw[s * n_padded + unit], mu, v, i, statistics)
+                    i += 1
             for b in range(n_blocks):
                 for j in range(W):
                     own_coming[b * W + j] = h[b * L + j % L]

@@ -2,7 +2,7 @@
 
 Layout. Units are rounded up to a multiple of 4, those beyond have zeros for weights and stay 0. A row of G = 4 units
 numbers, a multiple of 16, is gate by gate: i, f, o, g. `theta` is such a row a source: the normalised inputs, h- of
-every unit, 1. Floats share one dtype. The order of a step is that of `tests/naive/ccn.py`; a file may only call
+every unit, 1, and zeros up to a multiple of 4. Floats share one dtype. The order of a step is that of `tests/naive/ccn.py`; a file may only call
 kernels of its own, so that the series of exp, the averages and the readout stand here again.
 """
 
@@ -11,8 +11,8 @@ from numba import njit
 
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
-def _activate(a, n_sigmoid, n, scratch):
-    """Replace the first `n_sigmoid` of `a` by their sigmoid, those up to `n` by their tanh; n is a multiple of 4.
+def _activate(a, n_sigmoid, n):
+    """Replace the first `n_sigmoid` of `a` by their sigmoid, those up to `n` by their tanh.
 
     exp(y) - 1 by a series of y / 256, doubled eight times by (q + 2) q.
     """
@@ -20,41 +20,50 @@ def _activate(a, n_sigmoid, n, scratch):
     zero, one, two, far, small = r(0), r(1), r(2), r(40), r(0.00390625)
     c11, c10, c9, c8, c7 = r(1 / 39916800), r(1 / 3628800), r(1 / 362880), r(1 / 40320), r(1 / 5040)
     c6, c5, c4, c3, c2 = r(1 / 720), r(1 / 120), r(1 / 24), r(1 / 6), r(0.5)
-    for b in range(n // 4):
-        base = np.uint64(4 * b)
-        for j in range(4):
-            v = a[base + np.uint64(j)]
-            y = -v if v > zero else v
-            y = two * y if 4 * b >= n_sigmoid else y
-            y = (-far if y < -far else y) * small
-            q = c11 * y + c10
-            q = q * y + c9
-            q = q * y + c8
-            q = q * y + c7
-            q = q * y + c6
-            q = q * y + c5
-            q = q * y + c4
-            q = q * y + c3
-            q = q * y + c2
-            q = q * y * y + y
-            for _ in range(8):
-                q = q * q + two * q
-            scratch[j] = q
-        for j in range(4):
-            v = a[base + np.uint64(j)]
-            q = scratch[j]
-            if 4 * b >= n_sigmoid:
-                a[base + np.uint64(j)] = (-q if v > zero else q) / (two + q)
-            else:
-                a[base + np.uint64(j)] = (one if v > zero else one + q) / (two + q)
+    for j in range(n):
+        v = a[j]
+        y = -v if v > zero else v
+        y = two * y if j >= n_sigmoid else y
+        y = (-far if y < -far else y) * small
+        q = c11 * y + c10
+        q = q * y + c9
+        q = q * y + c8
+        q = q * y + c7
+        q = q * y + c6
+        q = q * y + c5
+        q = q * y + c4
+        q = q * y + c3
+        q = q * y + c2
+        q = q * y * y + y
+        q = q * q + two * q
+        q = q * q + two * q
+        q = q * q + two * q
+        q = q * q + two * q
+        q = q * q + two * q
+        q = q * q + two * q
+        q = q * q + two * q
+        q = q * q + two * q
+        top = one if v > zero else one + q
+        t = -q if v > zero else q
+        a[j] = (t if j >= n_sigmoid else top) / (two + q)
 
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
 def _add(out, start, row, at, factor, n):
-    """out[start:] += factor * row[at:], n numbers, n a multiple of 16."""
-    for b in range(n // 16):
-        for j in range(16):
-            out[np.uint64(start + 16 * b) + np.uint64(j)] += factor * row[np.uint64(at + 16 * b) + np.uint64(j)]
+    """Add to out[start:] factor * row[at:], n numbers, n a multiple of 16."""
+    o, r = out[start : start + n], row[at : at + n]
+    for j in range(n):
+        o[j] += factor * r[j]
+
+
+@njit(cache=True, fastmath={"contract"}, error_model="numpy")
+def _add_four(out, start, rows, at, stride, x0, x1, x2, x3, n):
+    """Add to out[start:] x0 * rows[at:] + x1 * rows[at + stride:] + ..., n numbers, n a multiple of 16."""
+    o = out[start : start + n]
+    r0, r1 = rows[at : at + n], rows[at + stride : at + stride + n]
+    r2, r3 = rows[at + 2 * stride : at + 2 * stride + n], rows[at + 3 * stride : at + 3 * stride + n]
+    for j in range(n):
+        o[j] += (r0[j] * x0 + r1[j] * x1) + (r2[j] * x2 + r3[j] * x3)
 
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
@@ -73,20 +82,21 @@ def _normalise(values, mu, v, out, statistics):
 
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
-def _forward(theta, phi, hc, a, at, scratch):
+def _forward(theta, phi, hc, a, at):
     """Advance h and c; fill `at` float[7, units]: kI, kF, kO, kG, f, B, and tanh c on the way."""
     n = hc.shape[1]
     G = 4 * n
     one = a.dtype.type(1)
     a[:] = a.dtype.type(0)
-    for i in range(len(phi)):
-        _add(a, 0, theta, i * G, phi[i], G)
-    _activate(a, 3 * n, G, scratch)
+    for four in range(len(phi) // 4):
+        x0, x1, x2, x3 = phi[4 * four], phi[4 * four + 1], phi[4 * four + 2], phi[4 * four + 3]
+        _add_four(a, 0, theta, 4 * four * G, G, x0, x1, x2, x3, G)
+    _activate(a, 3 * n, G)
     for j in range(n):
         at[6, j] = a[n + j] * hc[1, j] + a[j] * a[3 * n + j]
     for j in range(n):
         at[4, j] = at[6, j]
-    _activate(at[6], 0, n, scratch)
+    _activate(at[6], 0, n)
     for j in range(n):
         i, f, o, g = a[j], a[n + j], a[2 * n + j], a[3 * n + j]
         before, tanh_c = hc[1, j], at[6, j]
@@ -126,12 +136,12 @@ def _backpropagate(e, decay, q, n_sources, window, carried, deltas):
     sources, factors, weights = carried
     n = len(q)
     G = 4 * n
+    zero = q[0] - q[0]
     k, count = window[2], window[1]
     dh, dc = q.copy(), np.zeros_like(q)
+    slot = window[0]
     for back in range(count):
-        slot = (window[0] - back) % k
-        first = slot * 6 * n
-        d = back * G
+        first, d = slot * 6 * n, back * G
         for j in range(n):
             through = dc[j] + factors[first + 5 * n + j] * dh[j]
             deltas[d + j] = factors[first + j] * through
@@ -139,23 +149,27 @@ def _backpropagate(e, decay, q, n_sources, window, carried, deltas):
             deltas[d + 2 * n + j] = factors[first + 2 * n + j] * dh[j]
             deltas[d + 3 * n + j] = factors[first + 3 * n + j] * through
             dc[j] = factors[first + 4 * n + j] * through
-        dh[:] = q[0] - q[0]
-        for column in range(G):
-            value = deltas[d + column]
-            row = np.uint64((slot * G + column) * n)
-            for b in range(n // 4):
-                for j in range(4):
-                    dh[np.uint64(4 * b + j)] += value * weights[row + np.uint64(4 * b + j)]
-    for i in range(n_sources):
-        for b in range(G // 16):
-            here = np.uint64(i * G + 16 * b)
-            for j in range(16):
-                e[here + np.uint64(j)] *= decay
-            for back in range(count):
-                value = sources[((window[0] - back) % k) * n_sources + i]
-                row = np.uint64(back * G + 16 * b)
-                for j in range(16):
-                    e[here + np.uint64(j)] += value * deltas[row + np.uint64(j)]
+        dh[:] = zero
+        for c in range(n if back + 1 < count else 0):
+            d0, d1, d2, d3 = deltas[d + c], deltas[d + n + c], deltas[d + 2 * n + c], deltas[d + 3 * n + c]
+            row = (slot * G + c) * n
+            for j in range(n):
+                dh[j] += (d0 * weights[row + j] + d1 * weights[row + n * n + j]) + (
+                    d2 * weights[row + 2 * n * n + j] + d3 * weights[row + 3 * n * n + j]
+                )
+        slot = slot - 1 if slot > 0 else k - 1
+    deltas[count * G :] = zero  # what fills up the last four steps
+    for p in range(len(e)):
+        e[p] *= decay
+    for four in range((count + 3) // 4):
+        s0 = (window[0] - 4 * four) % k
+        s1 = s0 - 1 if s0 > 0 else k - 1
+        s2 = s1 - 1 if s1 > 0 else k - 1
+        s3 = s2 - 1 if s2 > 0 else k - 1
+        for i in range(n_sources):
+            x0, x1 = sources[s0 * n_sources + i], sources[s1 * n_sources + i]
+            x2, x3 = sources[s2 * n_sources + i], sources[s3 * n_sources + i]
+            _add_four(e, i * G, deltas, 4 * four * G, G, x0, x1, x2, x3, G)
 
 
 # -- SnAp-1: a parameter's sensitivity of its own unit ------------------------------------------------------------
@@ -178,18 +192,16 @@ def _advance_own(theta, phi, at, n_inputs, carried, rows):
             rows[3 * G + column] = big_e
             rows[4 * G + column] = zero if g == 2 else at[g, j]
             rows[5 * G + column] = at[2, j] if g == 2 else zero
+    f, big_a, b, big_e, k, k_o = (
+        rows[:G], rows[G : 2 * G], rows[2 * G : 3 * G], rows[3 * G : 4 * G], rows[4 * G : 5 * G], rows[5 * G : 6 * G],
+    )  # fmt: skip
     for i in range(len(phi)):
         x = phi[i]
-        for b in range(G // 16):
-            row = np.uint64(16 * b)
-            here = np.uint64(i * G + 16 * b)
-            for j0 in range(16):
-                j = row + np.uint64(j0)
-                p = here + np.uint64(j0)
-                h = th[p]
-                c = rows[j] * tc[p] + rows[np.uint64(G) + j] * h + rows[np.uint64(4 * G) + j] * x
-                tc[p] = c
-                th[p] = rows[np.uint64(2 * G) + j] * c + rows[np.uint64(3 * G) + j] * h + rows[np.uint64(5 * G) + j] * x
+        h, c = th[i * G : (i + 1) * G], tc[i * G : (i + 1) * G]
+        for j in range(G):
+            c[j] = f[j] * c[j] + big_a[j] * h[j] + k[j] * x
+        for j in range(G):
+            h[j] = b[j] * c[j] + big_e[j] * h[j] + k_o[j] * x
 
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
@@ -200,12 +212,11 @@ def _own_gradient(e, decay, q, n_sources, carried, rows):
     for g in range(4):
         for j in range(n):
             rows[g * n + j] = q[j]
+    along = rows[:G]
     for i in range(n_sources):
-        for b in range(G // 16):
-            here = np.uint64(i * G + 16 * b)
-            for j in range(16):
-                p = here + np.uint64(j)
-                e[p] = decay * e[p] + rows[np.uint64(16 * b + j)] * th[p]
+        ei, h = e[i * G : (i + 1) * G], th[i * G : (i + 1) * G]
+        for j in range(G):
+            ei[j] = decay * ei[j] + along[j] * h[j]
 
 
 # -- UORO: sensitivities as one outer product ----------------------------------------------------------------------
@@ -259,10 +270,8 @@ def _advance_outer(theta, phi, at, n_inputs, nu, carried, rows, inward):
     p0, p1 = _balance(b, along), _balance(inward, nu)
     for j in range(2 * n):
         a[j] = p0 * along[j] + p1 * nu[j]
-    for block in range(len(b) // 16):
-        for j in range(16):
-            p = np.uint64(16 * block) + np.uint64(j)
-            b[p] = inward[p] / p1 + b[p] / p0
+    for p in range(len(b)):
+        b[p] = inward[p] / p1 + b[p] / p0
 
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
@@ -272,10 +281,8 @@ def _outer_gradient(e, decay, q, carried):
     along = q[0] - q[0]
     for j in range(n):
         along += q[j] * a[n + j]
-    for block in range(len(e) // 16):
-        for j in range(16):
-            p = np.uint64(16 * block) + np.uint64(j)
-            e[p] = decay * e[p] + along * b[p]
+    for p in range(len(e)):
+        e[p] = decay * e[p] + along * b[p]
 
 
 # -- learning --------------------------------------------------------------------------------------------------------
@@ -324,8 +331,9 @@ def run(state, carried, window, method, n_inputs, numbers, nus, xs, cumulants, d
     real = theta.dtype.type
     zero, one = real(0), real(1)
     statistics = (numbers[5], numbers[6], numbers[7])
-    phi, a, at, q = np.ones(n_sources, e.dtype), np.empty(G, e.dtype), np.empty((7, n), e.dtype), np.empty(n, e.dtype)
-    rows, scratch = np.empty(max(6, window[2]) * G, e.dtype), np.empty(4, e.dtype)
+    phi, a, at, q = np.zeros(n_sources, e.dtype), np.empty(G, e.dtype), np.empty((7, n), e.dtype), np.empty(n, e.dtype)
+    rows = np.empty(max(6, window[2] + 3) * G, e.dtype)
+    phi[n_inputs + n] = one
     inward = np.empty(len(theta) if method == 2 else 0, e.dtype)
     for t in range(len(xs)):
         learns = scalars[5]
@@ -350,7 +358,7 @@ def run(state, carried, window, method, n_inputs, numbers, nus, xs, cumulants, d
         _normalise(xs[t], inputs[0], inputs[1], phi, statistics)
         for j in range(n):
             phi[n_inputs + j] = hc[0, j]
-        _forward(theta, phi, hc, a, at, scratch)
+        _forward(theta, phi, hc, a, at)
         if method == 0:
             _remember(theta, phi, at, n_inputs, window, carried)
         elif method == 1:
