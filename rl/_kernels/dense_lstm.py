@@ -2,8 +2,9 @@
 
 Layout. Units are rounded up to a multiple of 4, those beyond have zeros for weights and stay 0. A row of G = 4 units
 numbers, a multiple of 16, is gate by gate: i, f, o, g. `theta` is such a row a source: the normalised inputs, h- of
-every unit, 1, and zeros up to a multiple of 4. Floats share one dtype. The order of a step is that of `tests/naive/ccn.py`; a file may only call
-kernels of its own, so that the series of exp, the averages and the readout stand here again.
+every unit, 1, and zeros up to a multiple of 4. Floats share one dtype. The order of a step is that of
+`tests/naive/ccn.py`. A file may only call kernels of its own, so that the series of exp and the averages stand here
+again.
 """
 
 import numpy as np
