@@ -159,13 +159,13 @@ def _first_sums(learning, n_sources, n_blocks, phi, own, a, lanes):
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
 def _gates(learning, n_sources, b, a, h, c, first, factors, features, carries, k, lanes):
-    """Advance block `b`: its h and c, and the factors of the sweep f, A, B, E, s, kG of c, kO of h, gate by gate."""
+    """Advance block `b`: its h and c, and the factors of the sweep f, A, B, E, s, k of c, k of h, gate by gate."""
     L = len(lanes)
     W = 4 * L
     one = a.dtype.type(1)
     zero = a.dtype.type(0)
     out = np.uint64(b * W)
-    base = np.uint64(b * 7 * W)
+    base = np.uint64(b * 9 * W)
     u = np.uint64((b * n_sources + n_sources - 2) * 5 * W)
     here = np.uint64(b * L)
     feature = np.uint64((first + b * L) * 6)
@@ -218,58 +218,41 @@ def _sweep(learning, n_sources, b, factors, phi, coming, own, own_coming, a, num
     W = 4 * len(lanes)
     zero = a.dtype.type(0)
     out = np.uint64(b * W)
-    F = np.uint64(b * 7 * W)
-    A = F + np.uint64(W)
-    B = F + np.uint64(2 * W)
-    E = F + np.uint64(3 * W)
-    S = F + np.uint64(4 * W)
-    K = F + np.uint64(5 * W)
-    O = F + np.uint64(6 * W)  # noqa: E741 - the output gate
+    F = np.uint64(b * 9 * W)
+    A, B, E, S = F + np.uint64(W), F + np.uint64(2 * W), F + np.uint64(3 * W), F + np.uint64(4 * W)
     size = step_size * delta
     for j0 in range(W):
-        a[out + np.uint64(j0)] = zero
+        j = np.uint64(j0)
+        a[out + j] = zero
+        factors[F + np.uint64(7 * W) + j] = factors[F + np.uint64(5 * W) + j] * own[out + j]
+        factors[F + np.uint64(8 * W) + j] = factors[F + np.uint64(6 * W) + j] * own[out + j]
     for i in range(n_sources):
         w_at = np.uint64((b * n_sources + i) * 5 * W)
-        m_at = w_at + np.uint64(W)
-        e_at = w_at + np.uint64(2 * W)
-        h_at = w_at + np.uint64(3 * W)
-        c_at = w_at + np.uint64(4 * W)
-        x = phi[i]
-        x_coming = coming[i]
-        if i != n_sources - 2:
+        m_at, e_at = w_at + np.uint64(W), w_at + np.uint64(2 * W)
+        h_at, c_at = w_at + np.uint64(3 * W), w_at + np.uint64(4 * W)
+        is_own = i == n_sources - 2  # h- differs from unit to unit: it is in the factors, and in sums of its own
+        x, x_coming = phi[i], coming[i]
+        K = F + np.uint64((7 if is_own else 5) * W)
+        O = K + np.uint64(W)  # noqa: E741 - the output gate
+        for j0 in range(W):
+            j = np.uint64(j0)
+            th = learning[h_at + j]
+            e = decay * learning[e_at + j] + factors[S + j] * th
+            step = delta * e
+            m = learning[m_at + j]
+            m = m + m_rest * (step * step - m)
+            m = zero if m < tiny else m
+            w = learning[w_at + j] + size * e / (np.sqrt(m) + eps)
+            tc = factors[F + j] * learning[c_at + j] + factors[A + j] * th + factors[K + j] * x
+            learning[w_at + j] = w
+            learning[m_at + j] = m
+            learning[e_at + j] = e
+            learning[h_at + j] = factors[B + j] * tc + factors[E + j] * th + factors[O + j] * x
+            learning[c_at + j] = tc
+            a[out + j] += w * x_coming
+        if is_own:
             for j0 in range(W):
-                j = np.uint64(j0)
-                th = learning[h_at + j]
-                e = decay * learning[e_at + j] + factors[S + j] * th
-                step = delta * e
-                m = learning[m_at + j]
-                m = m + m_rest * (step * step - m)
-                m = zero if m < tiny else m
-                w = learning[w_at + j] + size * e / (np.sqrt(m) + eps)
-                tc = factors[F + j] * learning[c_at + j] + factors[A + j] * th + factors[K + j] * x
-                learning[w_at + j] = w
-                learning[m_at + j] = m
-                learning[e_at + j] = e
-                learning[h_at + j] = factors[B + j] * tc + factors[E + j] * th + factors[O + j] * x
-                learning[c_at + j] = tc
-                a[out + j] += w * x_coming
-        else:
-            for j0 in range(W):
-                j = np.uint64(j0)
-                th = learning[h_at + j]
-                e = decay * learning[e_at + j] + factors[S + j] * th
-                step = delta * e
-                m = learning[m_at + j]
-                m = m + m_rest * (step * step - m)
-                m = zero if m < tiny else m
-                w = learning[w_at + j] + size * e / (np.sqrt(m) + eps)
-                tc = factors[F + j] * learning[c_at + j] + factors[A + j] * th + factors[K + j] * own[out + j]
-                learning[w_at + j] = w
-                learning[m_at + j] = m
-                learning[e_at + j] = e
-                learning[h_at + j] = factors[B + j] * tc + factors[E + j] * th + factors[O + j] * own[out + j]
-                learning[c_at + j] = tc
-                a[out + j] += w * own_coming[out + j]
+                a[out + np.uint64(j0)] += learning[w_at + np.uint64(j0)] * own_coming[out + np.uint64(j0)]
 
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
@@ -334,6 +317,36 @@ def _learn_readout(features, n_open, scalars, numbers, lanes):
 
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
+def _see(state, sizes, x, statistics, coming, own_coming, inputs, scratch, k, lanes):
+    """Run the ended stages on `x`, and fill the learning stage's normalised inputs and its h-, gate by gate."""
+    _, statistics_in, frozen_w, frozen_statistics, _, raw, hc, _ = state
+    n_inputs, stage, n_units, n_padded = sizes[0], sizes[1], sizes[2], sizes[3]
+    L = len(lanes)
+    W = 4 * L
+    n_blocks = n_padded // L
+    at_weight, at_input = 0, 0
+    for s in range(stage):
+        n_there = n_inputs + s * n_units + 2
+        _frozen_forward(
+            s, (frozen_w, frozen_statistics[0], frozen_statistics[1]),
+            (n_inputs, n_there, n_units, n_padded, at_weight, at_input), x, raw, hc, inputs, scratch, k, lanes,
+        )  # fmt: skip
+        at_weight += n_blocks * n_there * W
+        at_input += n_there - 2
+    mu, v = statistics_in[0], statistics_in[1]
+    for i in range(n_inputs):
+        coming[i] = _normalise(x[i], mu, v, i, statistics)
+    i = n_inputs
+    for s in range(stage):
+        for unit in range(n_units):
+            coming[i] = _normalise(raw[s * n_padded + unit], mu, v, i, statistics)
+            i += 1
+    for b in range(n_blocks):
+        for j in range(W):
+            own_coming[b * W + j] = hc[0, stage * n_padded + b * L + j % L]
+
+
+@njit(cache=True, fastmath={"contract"}, error_model="numpy")
 def run(state, sizes, numbers, lanes, xs, cumulants, discounts, predictions):
     """Take len(xs) steps within one stage; fill `predictions`.
 
@@ -357,12 +370,11 @@ def run(state, sizes, numbers, lanes, xs, cumulants, discounts, predictions):
     xs, cumulants, discounts : float[n, n_inputs], float[n], float[n]
     predictions : float[n]
     """
-    learning, statistics_in, frozen_w, frozen_statistics, features, raw, hc, scalars = state
-    n_inputs, stage, n_units, n_padded = sizes[0], sizes[1], sizes[2], sizes[3]
-    L = len(lanes)
-    W = 4 * L
-    n_blocks = n_padded // L
-    n_sources = n_inputs + stage * n_units + 2
+    learning, _, _, _, features, raw, hc, scalars = state
+    stage, n_padded = sizes[1], sizes[3]
+    W = 4 * len(lanes)
+    n_blocks = n_padded // len(lanes)
+    n_sources = sizes[0] + stage * sizes[2] + 2
     first = stage * n_padded
     real = raw.dtype.type
     one, zero = real(1), real(0)
@@ -371,11 +383,12 @@ def run(state, sizes, numbers, lanes, xs, cumulants, discounts, predictions):
     h, c = hc[0, first : first + n_padded], hc[1, first : first + n_padded]
     a, scratch = np.empty(n_blocks * W, raw.dtype), np.empty(W * n_blocks, raw.dtype)
     own, own_coming = np.empty(n_blocks * W, raw.dtype), np.empty(n_blocks * W, raw.dtype)
-    factors = np.empty(n_blocks * 7 * W, raw.dtype)
+    factors = np.empty(n_blocks * 9 * W, raw.dtype)
     phi, coming, inputs = np.ones(n_sources, raw.dtype), np.ones(n_sources, raw.dtype), np.empty(n_sources, raw.dtype)
     for t in range(-1, len(xs)):
         if t >= 0:
             phi, coming = coming, phi
+            phi[n_sources - 2], coming[n_sources - 2] = one, zero
             own, own_coming = own_coming, own
             learns = scalars[5]
             carries = zero if discounts[t] == zero else one
@@ -395,27 +408,7 @@ def run(state, sizes, numbers, lanes, xs, cumulants, discounts, predictions):
         if t + 1 < len(xs):
             if discounts[t + 1] == zero:
                 hc[:] = zero
-            at_weight, at_input = 0, 0
-            for s in range(stage):
-                n_there = n_inputs + s * n_units + 2
-                _frozen_forward(
-                    s, (frozen_w, frozen_statistics[0], frozen_statistics[1]),
-                    (n_inputs, n_there, n_units, n_padded, at_weight, at_input), xs[t + 1], raw, hc, inputs, scratch,
-                    k, lanes,
-                )  # fmt: skip
-                at_weight += n_blocks * n_there * W
-                at_input += n_there - 2
-            mu, v = statistics_in[0], statistics_in[1]
-            for i in range(n_inputs):
-                coming[i] = _normalise(xs[t + 1, i], mu, v, i, statistics)
-            i = n_inputs
-            for s in range(stage):
-                for unit in range(n_units):
-                    coming[i] = _normalise(raw[s * n_padded + unit], mu, v, i, statistics)
-                    i += 1
-            for b in range(n_blocks):
-                for j in range(W):
-                    own_coming[b * W + j] = h[b * L + j % L]
+            _see(state, sizes, xs[t + 1], statistics, coming, own_coming, inputs, scratch, k, lanes)
         if t >= 0:
             for b in range(n_blocks):
                 _sweep(learning, n_sources, b, factors, phi, coming, own, own_coming, a, of_columns, lanes)
