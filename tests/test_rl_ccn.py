@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from rl._kernels import columns
 from rl.ccn import ColumnNetwork
 from tests.ccn_cases import NETWORKS, everything, naive_everything, naive_predictions, naive_twin, predictor, stream
 from tests.naive import ccn as naive
@@ -45,6 +46,16 @@ def test_a_few_steps_are_those_of_the_naive_network_in_either_mode():
     td = type(td)(network, step_size=0.01, trace_decay=0.9)
     data = stream(20, 2, ends=0.1)
     assert error(td.run(*data), naive_predictions(naive_twin(td), *data)) < 1e-12
+
+
+@pytest.fixture(scope="module")
+def small_variance():
+    """A stream with a variance below the floor, and what is predicted on it: as the naive network does."""
+    xs, cumulants, discounts = stream(700, 4)
+    xs[:, 1] *= 0.05
+    fast = predictor("ccn").run(xs, cumulants, discounts)
+    assert error(fast, naive_predictions(naive_twin(predictor("ccn")), xs, cumulants, discounts)) < 1e-12
+    return (xs, cumulants, discounts), fast
 
 
 # -- planted mistakes: the comparison would see them ----------------------------------------------------------
@@ -150,13 +161,9 @@ class ReadsTheLastFeatures(naive.Network):
         ReadsTheLastFeatures,
     ],
 )
-def test_a_planted_mistake_is_caught(mistaken):
-    td = predictor("ccn")
-    xs, cumulants, discounts = stream(1_000, 4)
-    xs[:, 1] *= 0.05  # a variance below the floor
-    fast = td.run(xs, cumulants, discounts)
-    assert error(fast, naive_predictions(naive_twin(predictor("ccn")), xs, cumulants, discounts)) < 1e-12
-    assert error(fast, naive_predictions(naive_twin(td, mistaken), xs, cumulants, discounts)) > 1e-6
+def test_a_planted_mistake_is_caught(mistaken, small_variance):
+    data, fast = small_variance
+    assert error(fast, naive_predictions(naive_twin(predictor("ccn"), mistaken), *data)) > 1e-6
 
 
 # -- stages ------------------------------------------------------------------------------------------------------
@@ -247,6 +254,24 @@ def test_sensitivities_are_central_differences_of_the_learning_stage(network):
         own = unit + (3 if network == "ccn" else 0)
         assert slope[own] == pytest.approx(found[gate, source, unit], rel=1e-6, abs=1e-9)
         assert not np.delete(slope, own).any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_kernel_s_sigmoid_and_tanh_are_right_to_a_few_units_in_the_last_place(dtype):
+    x = np.concatenate([np.geomspace(1e-8, 60, 4_000), -np.geomspace(1e-8, 60, 4_000), [0.0]]).astype(dtype)
+    both = np.concatenate([x, x])
+    columns._activate(both, np.uint64(0), len(x), len(x), columns._series(both))
+    sigmoid, tanh = both[: len(x)].astype(float), both[len(x) :].astype(float)
+    exact, eps = x.astype(float), np.finfo(dtype).eps
+    assert abs(tanh - np.tanh(exact)).max() < 4 * eps
+    assert (abs(tanh - np.tanh(exact)) <= 6 * eps * abs(np.tanh(exact))).all()
+    assert abs(sigmoid - 1 / (1 + np.exp(-exact))).max() < 4 * eps
+
+
+def test_what_is_not_a_number_stays_so():
+    both = np.array([np.nan, 0.0, 0.0, np.nan])
+    columns._activate(both, np.uint64(0), 2, 2, columns._series(both))
+    assert np.isnan(both).tolist() == [True, False, False, True]
 
 
 # -- bad descriptions ----------------------------------------------------------------------------------------------

@@ -74,32 +74,31 @@ def _activate(a, start, n_sigmoid, n_tanh, k):
 
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
-def _normalise(value, mu, v, i, statistics):
+def _normalise(value, averages, i, statistics):
     # In float32 beta v + (1 - beta) d^2 has another fixed point: beta is rounded, 1 - beta is not.
     rest, cap, tiny = statistics
-    m = mu[i] + rest * (value - mu[i])
+    m = averages[0, i] + rest * (value - averages[0, i])
     m = value - value if abs(m) < tiny else m
     d = value - m
-    s = v[i] + rest * (d * d - v[i])
+    s = averages[1, i] + rest * (d * d - averages[1, i])
     s = cap if s < cap else s
-    mu[i] = m
-    v[i] = s
+    averages[0, i] = m
+    averages[1, i] = s
     return d / np.sqrt(s)
 
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
-def _frozen_forward(stage, frozen, at, x, raw, hc, inputs, a, k, lanes):
+def _frozen_forward(stage, weights, averages, at, xs, t, raw, hc, inputs, a, k, lanes):
     """Advance a stage that has ended: its features go to `raw`, its state to `hc`."""
-    weights, mu, scale = frozen
     n_inputs, n_sources, n_units, n_padded, first_weight, first_input = at
     L = len(lanes)
     W = 4 * L
     for i in range(n_inputs):
-        inputs[i] = (x[i] - mu[first_input + i]) * scale[first_input + i]
+        inputs[i] = (xs[t, i] - averages[0, first_input + i]) * averages[1, first_input + i]
     i = n_inputs
     for earlier in range(stage):
         for unit in range(n_units):
-            inputs[i] = (raw[earlier * n_padded + unit] - mu[first_input + i]) * scale[first_input + i]
+            inputs[i] = (raw[earlier * n_padded + unit] - averages[0, first_input + i]) * averages[1, first_input + i]
             i += 1
     for b in range(n_padded // L):
         base = np.uint64(first_weight + b * n_sources * W)
@@ -256,15 +255,16 @@ def _sweep(learning, n_sources, b, factors, phi, coming, own, own_coming, a, num
 
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
-def _predict(features, raw, n_open, scalars, decay, gain, statistics, lanes):
+def _predict(features, raw, n_open, scalars, decay, gain, statistics, sums, lanes):
     """Take hh into the readout's traces, normalise the new features, and return the prediction.
 
-    `features` holds, block by block of `lanes`: readout weight, its m and e, hh, mu and v.
+    `features` holds, block by block of `lanes`: readout weight, its m and e, hh, mu and v. `sums` is scratch.
     """
     rest, cap, tiny = statistics
     L = len(lanes)
     zero = raw.dtype.type(0)
-    sums = np.zeros(L, raw.dtype)
+    for jj in range(L):  # independent sums: no addition waits for the last
+        sums[jj] = zero
     for b in range(n_open // L):
         base = np.uint64(b * 6 * L)
         here = np.uint64(b * L)
@@ -317,9 +317,8 @@ def _learn_readout(features, n_open, scalars, numbers, lanes):
 
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
-def _see(state, sizes, x, statistics, coming, own_coming, inputs, scratch, k, lanes):
-    """Run the ended stages on `x`, and fill the learning stage's normalised inputs and its h-, gate by gate."""
-    _, statistics_in, frozen_w, frozen_statistics, _, raw, hc, _ = state
+def _see(averages, frozen, frozen_averages, raw, hc, sizes, xs, t, statistics, coming, own_coming, a, k, lanes):
+    """Run the ended stages on `xs[t]`, and fill the learning stage's normalised inputs and its h-, gate by gate."""
     n_inputs, stage, n_units, n_padded = sizes[0], sizes[1], sizes[2], sizes[3]
     L = len(lanes)
     W = 4 * L
@@ -327,19 +326,17 @@ def _see(state, sizes, x, statistics, coming, own_coming, inputs, scratch, k, la
     at_weight, at_input = 0, 0
     for s in range(stage):
         n_there = n_inputs + s * n_units + 2
-        _frozen_forward(
-            s, (frozen_w, frozen_statistics[0], frozen_statistics[1]),
-            (n_inputs, n_there, n_units, n_padded, at_weight, at_input), x, raw, hc, inputs, scratch, k, lanes,
-        )  # fmt: skip
+        at = (n_inputs, n_there, n_units, n_padded, at_weight, at_input)
+        # What the learning stage reads is written after the last ended one has used the place.
+        _frozen_forward(s, frozen, frozen_averages, at, xs, t, raw, hc, coming, a, k, lanes)
         at_weight += n_blocks * n_there * W
         at_input += n_there - 2
-    mu, v = statistics_in[0], statistics_in[1]
     for i in range(n_inputs):
-        coming[i] = _normalise(x[i], mu, v, i, statistics)
+        coming[i] = _normalise(xs[t, i], averages, i, statistics)
     i = n_inputs
     for s in range(stage):
         for unit in range(n_units):
-            coming[i] = _normalise(raw[s * n_padded + unit], mu, v, i, statistics)
+            coming[i] = _normalise(raw[s * n_padded + unit], averages, i, statistics)
             i += 1
     for b in range(n_blocks):
         for j in range(W):
@@ -354,9 +351,9 @@ def run(state, sizes, numbers, lanes, xs, cumulants, discounts, predictions):
     ----------
     state : tuple of arrays, all changed
         learning : float[blocks * n_sources * 5 * W]
-        inputs : float[2, n_sources - 2], mu and v of the learning stage's inputs
+        averages : float[2, n_sources - 2], mu and v of the learning stage's inputs
         frozen : float[...], w of the ended stages, stage by stage [block, source, W]
-        frozen_inputs : float[2, ...], their mu and 1 / sqrt v
+        frozen_averages : float[2, ...], their mu and 1 / sqrt v
         features : float[n_padded * 6], see `_predict`
         raw, hc : float[n_padded], float[2, n_padded]: h of every feature, and h and c of its cell
         scalars : float[6]: bias, its m and e; the last prediction, the last discount, whether there was a step
@@ -370,7 +367,7 @@ def run(state, sizes, numbers, lanes, xs, cumulants, discounts, predictions):
     xs, cumulants, discounts : float[n, n_inputs], float[n], float[n]
     predictions : float[n]
     """
-    learning, _, _, _, features, raw, hc, scalars = state
+    learning, averages, frozen, frozen_averages, features, raw, hc, scalars = state
     stage, n_padded = sizes[1], sizes[3]
     W = 4 * len(lanes)
     n_blocks = n_padded // len(lanes)
@@ -384,7 +381,7 @@ def run(state, sizes, numbers, lanes, xs, cumulants, discounts, predictions):
     a, scratch = np.empty(n_blocks * W, raw.dtype), np.empty(W * n_blocks, raw.dtype)
     own, own_coming = np.empty(n_blocks * W, raw.dtype), np.empty(n_blocks * W, raw.dtype)
     factors = np.empty(n_blocks * 9 * W, raw.dtype)
-    phi, coming, inputs = np.ones(n_sources, raw.dtype), np.ones(n_sources, raw.dtype), np.empty(n_sources, raw.dtype)
+    phi, coming = np.ones(n_sources, raw.dtype), np.ones(n_sources, raw.dtype)
     for t in range(-1, len(xs)):
         if t >= 0:
             phi, coming = coming, phi
@@ -397,7 +394,7 @@ def run(state, sizes, numbers, lanes, xs, cumulants, discounts, predictions):
                 _gates(learning, n_sources, b, a, h, c, first, factors, features, carries, k, lanes)
             for j in range(n_padded):
                 raw[first + j] = h[j]
-            p = _predict(features, raw, first + n_padded, scalars, decay, learns, statistics, lanes)
+            p = _predict(features, raw, first + n_padded, scalars, decay, learns, statistics, scratch, lanes)
             delta = (cumulants[t] + discounts[t] * p - scalars[3]) * learns
             m_rest = numbers[3] * learns
             of_readout = (delta, numbers[2], m_rest, numbers[4], numbers[7])
@@ -408,7 +405,10 @@ def run(state, sizes, numbers, lanes, xs, cumulants, discounts, predictions):
         if t + 1 < len(xs):
             if discounts[t + 1] == zero:
                 hc[:] = zero
-            _see(state, sizes, xs[t + 1], statistics, coming, own_coming, inputs, scratch, k, lanes)
+            _see(
+                averages, frozen, frozen_averages, raw, hc, sizes, xs, t + 1, statistics, coming, own_coming, scratch,
+                k, lanes,
+            )  # fmt: skip
         if t >= 0:
             for b in range(n_blocks):
                 _sweep(learning, n_sources, b, factors, phi, coming, own, own_coming, a, of_columns, lanes)
