@@ -303,3 +303,12 @@ def test_dense_networks_of_about_four_thousand_operations():
     snap, uoro = (dense(method, {}, d).network.cell for method, d in (("snap", 6), ("uoro", 10)))
     assert learners.cost("snap", snap, n=1).operations == 4_080
     assert learners.cost("uoro", uoro).operations == 4_180
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize(("method", "options"), [("tbptt", {"k": 3}), ("snap", {}), ("uoro", {})])
+def test_a_few_dense_steps_are_those_of_the_plain_learner_in_either_mode(method, options):
+    td = dense(method, options, 3)
+    plain, data = plain_twin(td), stream(20, 12, ends=0.2)
+    assert error(td.run(*data), plain.run(*data)) < 1e-12
+    assert error(td.network.theta(td.arrays), plain.learner.theta) < 1e-12

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import rl
 from rl.environments.trace_patterning import PATTERNS, US, TracePatterning
 from rl.streams import stream
 from tests.naive import trace_patterning as naive
@@ -150,3 +151,7 @@ def test_a_damaged_state_is_refused_and_changes_nothing():
 def test_the_signal_is_where_it_is_said_to_be():
     assert US == 6
     assert len(PATTERNS) == 20
+
+
+def test_the_package_offers_it_by_name():
+    assert rl.environments.TracePatterning is TracePatterning
