@@ -28,6 +28,7 @@ bench:
 	python tests/bench/bench_sequences.py
 	python tests/bench/bench_hwsim.py
 	python tests/bench/bench_rtrl.py
+	python tests/bench/bench_columns.py
 
 report:
 	amper report
