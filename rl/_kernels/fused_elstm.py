@@ -8,9 +8,10 @@ of the next one.
 Symbols (Irie et al. 2024): c- `before`, c `source[:N]`; zh = (1-f)(1-z^2), fh = (c- - z) f(1-f),
 d = f + zh w_z + fh w_f; S' = d S + zh x (S' = d S + fh x for f); dL/dc = q o + W_oc^T delta, delta = q c o(1-o).
 
-Layout, N = units rounded up to 16, B streams, units innermost; padding lanes stay 0:
-gates, their moments float[N/16, n_inputs + 2, 2, 16] (rows x, own c-, 1; gates z, f); trace
-float[N/16, n_inputs + 2, B, 2, 16]; out float[N + n_inputs + 1, N] (rows c, x, 1); source float[B, N + n_inputs + 1];
+Layout, N = units rounded up to 16, X = inputs rounded up to 4, B streams, units innermost; padding stays 0:
+gates, their moments float[N/16, X + 2, 2, 16] (rows x, own c-, 1; gates z, f); trace, of each block of 16 units, first
+float[X/4, B, 4, 2, 16], so that four rows are one stream of memory, then float[B, 2, 2, 16] of the rows c- and 1;
+out float[N + X + 1, N] (rows c, x, 1); source float[B, N + X + 1];
 before, d, zh, fh, o float[N/16, B, 16]; h, q float[B, N + 16]; delta, sums float[B, N].
 """
 
@@ -123,7 +124,8 @@ def _sweep_one(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, work):
     gm, gv, om, ov = moments
     trace, source, before, d, zh, fh, o, h, q, delta, sums, ones = held[:12]
     advance, learn, forward = work
-    n_rows = n_inputs + 2
+    n_padded = (n_inputs + 3) // 4 * 4
+    n_rows = n_padded + 2
     if learn:
         _deltas(held, hyper, n_lanes, 1)
     zero = fill(load(h, 0), 0.0)
@@ -151,7 +153,7 @@ def _sweep_one(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, work):
             if forward:
                 xn = splat(x, x_at + k)
                 az, af = fma(w0, xn, az), fma(w1, xn, af)
-        own = first + 32 * n_inputs
+        own = first + 32 * n_padded
         if advance:
             for i, reads in ((own, load(before, m)), (own + 32, fill(zero, 1.0))):
                 t0, t1 = fma(dm, load(trace, i), zm * reads), fma(dm, load(trace, i + 16), fm * reads)
@@ -171,7 +173,7 @@ def _sweep_one(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, work):
     if learn or forward:
         row = n_lanes
         _out_rows(out, out_kept, (om, ov), held, hyper, row, n_inputs, x, x_at, n_lanes, (learn, forward))
-        row += n_inputs
+        row += n_padded
         _out_rows(out, out_kept, (om, ov), held, hyper, row, 1, ones, 0, n_lanes, (learn, forward))
     if forward:
         for k in range(n_inputs):
@@ -192,17 +194,22 @@ def _outputs(held, n_lanes, n_streams):
 
 
 @njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
-def _reset(held, chosen, at, n_rows, n_lanes, n_streams):
+def _reset(held, chosen, at, n_inputs, n_lanes, n_streams):
     """Start the streams anew whose entry in chosen[at:] is set."""
     trace, source = held[:2]
+    n_fours = (n_inputs + 3) // 4
+    of_block = (4 * n_fours + 2) * n_streams * 32
     zero = fill(load(source, 0), 0.0)
     for b in range(n_streams):
         if chosen[at + b]:
-            for i in range(n_lanes // 16 * n_rows):
-                store(trace, (i * n_streams + b) * 32, zero)
-                store(trace, (i * n_streams + b) * 32 + 16, zero)
             for m in range(0, n_lanes, 16):
                 store(source, b * (source.shape[0] // n_streams) + m, zero)
+                first = m // 16 * of_block
+                for four in range(n_fours):
+                    for i in range(0, 128, 16):
+                        store(trace, first + (four * n_streams + b) * 128 + i, zero)
+                for i in range(0, 64, 16):
+                    store(trace, first + n_fours * n_streams * 128 + b * 64 + i, zero)
 
 
 @njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
@@ -243,7 +250,7 @@ def run_one(weights, moments, hyper, rates, counts, held, sizes, data, readout, 
         resetting = t < n_steps and _any(data[3], t * n_streams, n_streams)
         forward = t < n_steps and not (resetting and counts[1])
         if resetting and forward:
-            _reset(held, data[3], t * n_streams, n_inputs + 2, n_lanes, n_streams)
+            _reset(held, data[3], t * n_streams, n_inputs, n_lanes, n_streams)
         if counts[1] == 2:
             begin_update(hyper, rates, counts)
         work = (counts[1] > 0, counts[1] == 2, forward)
@@ -264,7 +271,7 @@ def _sweep_batch(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, n_st
     """Finish and take a step of several streams; the output gate's products go through the BLAS."""
     out, out_kept, om, ov = weights[1], weights[3], moments[2], moments[3]
     source, delta, sums, scratch = held[1], held[9], held[10], held[12]
-    n_rows = n_lanes + n_inputs + 1
+    n_rows = n_lanes + (n_inputs + 3) // 4 * 4 + 1
     out2, source2 = out.reshape(n_rows, n_lanes), source.reshape(n_streams, n_rows)
     delta2, sums2 = delta.reshape(n_streams, n_lanes), sums.reshape(n_streams, n_lanes)
     if work[1]:
@@ -287,49 +294,93 @@ def _sweep_batch(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, n_st
 def _traces_batch(weights, moments, hyper, held, n_inputs, n_lanes, n_streams, learn):
     """Advance the sensitivities of every stream and step the gates by their sum over the streams."""
     gates, kept, gm, gv = weights[0], weights[2], moments[0], moments[1]
-    trace, source, before, d, zh, fh, o, _, q, _, sums = held[:11]
-    n_rows, n_sources = n_inputs + 2, source.shape[0] // n_streams
+    d, o, q, sums = held[3], held[6], held[8], held[10]
+    n_padded = (n_inputs + 3) // 4 * 4
     u = held[13]
-    zero, one = fill(load(d, 0), 0.0), fill(load(d, 0), 1.0)
+    one = fill(load(d, 0), 1.0)
     for m in range(0, n_lanes, 16):
         if learn:
             for b in range(n_streams):
                 i = (m // 16 * n_streams + b) * 16
                 back = load(sums, b * n_lanes + m)
                 store(u, b * 16, fma(load(q, b * (n_lanes + 16) + m) * load(o, i), splat(hyper, 0), back))
-        for k in range(n_rows):
-            g0, g1 = zero, zero
-            j = (m // 16 * n_rows + k) * n_streams * 32
-            for b in range(n_streams):
-                i = (m // 16 * n_streams + b) * 16
-                reads = one
-                if k < n_inputs:
-                    reads = splat(source, b * n_sources + n_lanes + k)
-                elif k == n_inputs:
-                    reads = load(before, i)
-                di = load(d, i)
-                t0 = fma(di, load(trace, j), load(zh, i) * reads)
-                t1 = fma(di, load(trace, j + 16), load(fh, i) * reads)
-                store(trace, j, t0)
-                store(trace, j + 16, t1)
-                if learn:
-                    scaled = load(u, b * 16)
-                    g0, g1 = fma(scaled, t0, g0), fma(scaled, t1, g1)
-                j += 32
+        first = m // 16 * (n_padded + 2)
+        for k in range(0, n_padded, 4):
+            gradients = _four_rows(held, (first + k) * n_streams * 32, m // 16, n_lanes + k, n_streams)
             if learn:
-                i = (m // 16 * n_rows + k) * 32
-                learned(gates, i, load(gates, i), g0, one, kept, gm, gv, hyper)
-                learned(gates, i + 16, load(gates, i + 16), g1, one, kept, gm, gv, hyper)
+                i = (first + k) * 32
+                for g in gradients:
+                    learned(gates, i, load(gates, i), g, one, kept, gm, gv, hyper)
+                    i += 16
+        own_gradients = _own_rows(held, (first + n_padded) * n_streams * 32, m // 16, n_streams)
+        if learn:
+            i = (first + n_padded) * 32
+            for g in own_gradients:
+                learned(gates, i, load(gates, i), g, one, kept, gm, gv, hyper)
+                i += 16
+
+
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+def _four_rows(held, i, block, reads, n_streams):
+    """Advance four rows of sensitivities of 16 units in every stream; return their gradients, z's and f's in turn.
+
+    What the rows share - d, zh, fh, u of 128 streams fill a level-1 cache - is read once for the four.
+    """
+    trace, source, _, d, zh, fh = held[:6]
+    u = held[13]
+    n_sources = source.shape[0] // n_streams
+    g0 = g1 = g2 = g3 = g4 = g5 = g6 = g7 = fill(load(d, 0), 0.0)
+    j, at = block * n_streams * 16, reads
+    for b in range(n_streams):
+        x0, x1, x2, x3 = splat(source, at), splat(source, at + 1), splat(source, at + 2), splat(source, at + 3)
+        decay, to_z, to_f, s = load(d, j), load(zh, j), load(fh, j), load(u, b * 16)
+        t0, t1 = fma(decay, load(trace, i), to_z * x0), fma(decay, load(trace, i + 16), to_f * x0)
+        t2, t3 = fma(decay, load(trace, i + 32), to_z * x1), fma(decay, load(trace, i + 48), to_f * x1)
+        t4, t5 = fma(decay, load(trace, i + 64), to_z * x2), fma(decay, load(trace, i + 80), to_f * x2)
+        t6, t7 = fma(decay, load(trace, i + 96), to_z * x3), fma(decay, load(trace, i + 112), to_f * x3)
+        store(trace, i, t0)
+        store(trace, i + 16, t1)
+        store(trace, i + 32, t2)
+        store(trace, i + 48, t3)
+        store(trace, i + 64, t4)
+        store(trace, i + 80, t5)
+        store(trace, i + 96, t6)
+        store(trace, i + 112, t7)
+        g0, g1, g2, g3 = fma(s, t0, g0), fma(s, t1, g1), fma(s, t2, g2), fma(s, t3, g3)
+        g4, g5, g6, g7 = fma(s, t4, g4), fma(s, t5, g5), fma(s, t6, g6), fma(s, t7, g7)
+        i, j, at = i + 128, j + 16, at + n_sources
+    return g0, g1, g2, g3, g4, g5, g6, g7
+
+
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+def _own_rows(held, i, block, n_streams):
+    """The same of the own weights, which read c-, and of the biases."""
+    trace, _, before, d, zh, fh = held[:6]
+    u = held[13]
+    g0 = g1 = g2 = g3 = fill(load(d, 0), 0.0)
+    j = block * n_streams * 16
+    for b in range(n_streams):
+        decay, to_z, to_f, x, s = load(d, j), load(zh, j), load(fh, j), load(before, j), load(u, b * 16)
+        t0, t1 = fma(decay, load(trace, i), to_z * x), fma(decay, load(trace, i + 16), to_f * x)
+        t2, t3 = fma(decay, load(trace, i + 32), to_z), fma(decay, load(trace, i + 48), to_f)
+        store(trace, i, t0)
+        store(trace, i + 16, t1)
+        store(trace, i + 32, t2)
+        store(trace, i + 48, t3)
+        g0, g1, g2, g3 = fma(s, t0, g0), fma(s, t1, g1), fma(s, t2, g2), fma(s, t3, g3)
+        i, j = i + 64, j + 16
+    return g0, g1, g2, g3
 
 
 @njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
 def _forward_batch(gates, held, x, x_at, n_inputs, n_lanes, n_streams):
     """Take a step of every stream up to c; four streams share a pass over a block's weights."""
     source, before = held[1], held[2]
-    n_rows, n_sources = n_inputs + 2, source.shape[0] // n_streams
+    n_padded = (n_inputs + 3) // 4 * 4
+    n_sources = source.shape[0] // n_streams
     for m in range(0, n_lanes, 16):
-        first = m * n_rows * 2
-        own = first + 32 * n_inputs
+        first = m * (n_padded + 2) * 2
+        own = first + 32 * n_padded
         for b in range(0, n_streams, 4):
             a0, a1 = load(gates, own + 32), load(gates, own + 48)
             z0, z1, z2, z3, f0, f1, f2, f3 = a0, a0, a0, a0, a1, a1, a1, a1
@@ -365,7 +416,7 @@ def run_batch(weights, moments, hyper, rates, counts, held, sizes, data, readout
         resetting = t < n_steps and _any(data[3], t * n_streams, n_streams)
         forward = t < n_steps and not (resetting and counts[1])
         if resetting and forward:
-            _reset(held, data[3], t * n_streams, n_inputs + 2, n_lanes, n_streams)
+            _reset(held, data[3], t * n_streams, n_inputs, n_lanes, n_streams)
         if counts[1] == 2:
             begin_update(hyper, rates, counts)
         work = (counts[1] > 0, counts[1] == 2, forward)

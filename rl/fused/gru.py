@@ -6,7 +6,7 @@ import numpy as np
 
 from amper.protocols import Array, Int64
 from rl._kernels import fused_gru
-from rl.fused.base import LANES, Fused, lanes_of
+from rl.fused.base import LANES, Fused, aligned_zeros, lanes_of
 
 
 class FusedGru(Fused):
@@ -47,7 +47,7 @@ class FusedGru(Fused):
             "one": 1,
             "scratch": 3 * LANES,
         }
-        held = {name: np.zeros(size, self.cell.dtype) for name, size in sizes.items()}
+        held = {name: aligned_zeros(size, self.cell.dtype) for name, size in sizes.items()}
         held["source"].reshape(b, -1)[:, -1] = 1.0
         held["one"][:] = 1.0
         return held

@@ -8,7 +8,7 @@ import numpy as np
 
 from amper.protocols import Array, Int64
 from rl._kernels import fused_rtu
-from rl.fused.base import LANES, Fused, lanes_of
+from rl.fused.base import LANES, Fused, aligned_zeros, lanes_of
 
 
 class FusedRtu(Fused):
@@ -50,7 +50,7 @@ class FusedRtu(Fused):
             "q": (2 * n + LANES) * b,
             "scratch": 2 * LANES * b,
         }
-        return {name: np.zeros(size, self.cell.dtype) for name, size in sizes.items()}
+        return {name: aligned_zeros(size, self.cell.dtype) for name, size in sizes.items()}
 
     def _call(self, sizes: tuple[int, ...], data: tuple[Array, ...], results: tuple[Array, ...]) -> None:
         cut, (m, v) = self._cut, self._opt.moments
