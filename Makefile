@@ -29,6 +29,7 @@ bench:
 	python tests/bench/bench_hwsim.py
 	python tests/bench/bench_rtrl.py
 	python tests/bench/bench_columns.py
+	python tests/bench/bench_fused.py
 
 report:
 	amper report

@@ -20,6 +20,7 @@ __all__ = [
     "dense",
     "environments",
     "evaluate",
+    "fused",
     "learners",
     "prediction",
     "steps",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from rl import agents, ccn, cells, dense, environments, learners, prediction
+    from rl import agents, ccn, cells, dense, environments, fused, learners, prediction
     from rl.dqn import DQN, DqnConfig
     from rl.evaluation import Evaluation, evaluate
     from rl.interaction import steps
@@ -47,6 +48,7 @@ _HOMES = {
     "dense": "rl.dense",
     "environments": "rl.environments",
     "evaluate": "rl.evaluation",
+    "fused": "rl.fused",
     "learners": "rl.learners",
     "prediction": "rl.prediction",
     "steps": "rl.interaction",

@@ -76,6 +76,8 @@ def test_rl_uses_public_names_of_amper_only():
 def test_a_kernel_calls_no_kernel_of_another_file():
     for path in (p for p in FILES if "_kernels" in p.parts):
         ours = [m for m in imports_of(path.read_text()) if m.split(".")[0] in PACKAGES]
+        # But these: a test in test_rl_fused.py has every file that imports them hold their CRC.
+        ours = [m for m in ours if not m.startswith(("rl._kernels.lanes", "rl._kernels.updating"))]
         assert not ours, f"{path.name} must not import {ours}: numba's cache would keep stale code"
 
 

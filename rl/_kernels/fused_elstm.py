@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# Types are those of compiled code, which only numba infers.
 """eLSTM: forward, sensitivities, gradient and optimiser of whole stretches of steps in one sweep over memory a step.
 
 A unit of an eLSTM reads no other unit's state, so one block of 16 units after another can finish the step before -
@@ -18,24 +20,13 @@ before, d, zh, fh, o float[N/16, B, 16]; h, q float[B, N + 16]; delta, sums floa
 import numpy as np
 from numba import njit
 
-from rl._kernels.lanes import (
-    begin_update,
-    fill,
-    fma,
-    learned,
-    load,
-    read_out,
-    sigmoid,
-    splat,
-    store,
-    tanh,
-    totals,
-)
+from rl._kernels.lanes import fill, fma, load, part, sigmoid, splat, store, tanh, totals
+from rl._kernels.updating import any_set, begin_update, learned, read_out
 
-_LANES = 0  # CRC-32 of lanes.py: see there
+_SHARED = 0x13A0AC63  # CRC-32 of lanes.py and updating.py: see there
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _recurrence(gates, held, at, own, az, af):
     """Take the step of 16 units of one stream from their sums without the own weights; return c."""
     _, _, before, d, zh, fh = held[:6]
@@ -51,7 +42,7 @@ def _recurrence(gates, held, at, own, az, af):
     return fma(f, c, rest * z)
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _deltas(held, hyper, n_lanes, n_streams):
     """Fill delta = q c o (1 - o) times hyper[0], so that adding delta * source is a step of gradient descent."""
     _, source, _, _, _, _, o, _, q, delta = held[:10]
@@ -64,7 +55,7 @@ def _deltas(held, hyper, n_lanes, n_streams):
             store(delta, b * n_lanes + m, back * splat(hyper, 0))
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _back(out, delta, row, n_lanes):
     """Return W_oc^T delta of the 16 units from `row` on."""
     zero = fill(load(delta, 0), 0.0)
@@ -84,7 +75,7 @@ def _back(out, delta, row, n_lanes):
     return totals((t0, t1, t2, t3, t4, t5, t6, t7, t8, t9, t10, t11, t12, t13, t14, t15))
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _out_rows(out, kept, moments, held, hyper, row, n_rows, nexts, next_at, n_lanes, work):
     """Step rows of the output gate's weights by source * delta, and add those times what is next to the sums."""
     learn, forward = work
@@ -117,7 +108,7 @@ def _out_rows(out, kept, moments, held, hyper, row, n_rows, nexts, next_at, n_la
                 store(sums, m, fma(w, x, load(sums, m)))
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _sweep_one(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, work):
     """Finish the last step of a single stream (work[0]: sensitivities, [1]: weights), and take the next ([2])."""
     gates, out, kept, out_kept = weights
@@ -181,7 +172,7 @@ def _sweep_one(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, work):
         _outputs(held, n_lanes, 1)
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _outputs(held, n_lanes, n_streams):
     """Fill o and h = c o from the output gate's sums."""
     source, o, h, sums = held[1], held[6], held[7], held[10]
@@ -193,7 +184,7 @@ def _outputs(held, n_lanes, n_streams):
             store(h, b * (n_lanes + 16) + m, load(source, b * n_rows + m) * gate)
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _reset(held, chosen, at, n_inputs, n_lanes, n_streams):
     """Start the streams anew whose entry in chosen[at:] is set."""
     trace, source = held[:2]
@@ -212,16 +203,6 @@ def _reset(held, chosen, at, n_inputs, n_lanes, n_streams):
                     store(trace, first + n_fours * n_streams * 128 + b * 64 + i, zero)
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
-def _any(chosen, at, n):
-    if chosen.shape[0] == 0:
-        return False
-    for b in range(n):
-        if chosen[at + b]:
-            return True
-    return False
-
-
 @njit(cache=True, _nrt=False)
 def run_one(weights, moments, hyper, rates, counts, held, sizes, data, readout, results):
     """Take `sizes[3]` steps of a single stream, finishing on the way what the one before left to do.
@@ -231,12 +212,12 @@ def run_one(weights, moments, hyper, rates, counts, held, sizes, data, readout, 
     weights, moments : tuple
         gates, out, and which of each are kept; Adam's two moments of each; empty where there are none.
     hyper, rates, counts
-        See `lanes.learned`; counts int64[2]: updates, and what is pending: 0, 1 sensitivities, 2 weights as well.
+        See `updating.learned`; counts int64[2]: updates, and what is pending: 0, 1 sensitivities, 2 weights as well.
     held : tuple
         trace, source, before, d, zh, fh, o, h, q, delta, sums, one float[1], and scratch: of the size of out, and
         float[B, 16]; see the module.
     sizes : seven int64
-        n_inputs, N, B, steps, loss (0: none; see `lanes.read_out`), whether to learn, whether to leave nothing
+        n_inputs, N, B, steps, loss (0: none; see `updating.read_out`), whether to learn, whether to leave nothing
         pending at the end.
     data : tuple
         x float[steps * B * n_inputs], targets float[steps * B * outputs], labels int64[steps * B], resets
@@ -247,7 +228,7 @@ def run_one(weights, moments, hyper, rates, counts, held, sizes, data, readout, 
     n_inputs, n_lanes, n_streams, n_steps, loss, learn, finish = sizes
     t = 0
     while t < n_steps or (finish and counts[1]):
-        resetting = t < n_steps and _any(data[3], t * n_streams, n_streams)
+        resetting = t < n_steps and any_set(data[3], t * n_streams, n_streams)
         forward = t < n_steps and not (resetting and counts[1])
         if resetting and forward:
             _reset(held, data[3], t * n_streams, n_inputs, n_lanes, n_streams)
@@ -290,7 +271,7 @@ def _sweep_batch(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, n_st
         _outputs(held, n_lanes, n_streams)
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _traces_batch(weights, moments, hyper, held, n_inputs, n_lanes, n_streams, learn):
     """Advance the sensitivities of every stream and step the gates by their sum over the streams."""
     gates, kept, gm, gv = weights[0], weights[2], moments[0], moments[1]
@@ -320,7 +301,7 @@ def _traces_batch(weights, moments, hyper, held, n_inputs, n_lanes, n_streams, l
                 i += 16
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _four_rows(held, i, block, reads, n_streams):
     """Advance four rows of sensitivities of 16 units in every stream; return their gradients, z's and f's in turn.
 
@@ -352,9 +333,9 @@ def _four_rows(held, i, block, reads, n_streams):
     return g0, g1, g2, g3, g4, g5, g6, g7
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _own_rows(held, i, block, n_streams):
-    """The same of the own weights, which read c-, and of the biases."""
+    """Do the same for the own weights, which read c-, and the biases."""
     trace, _, before, d, zh, fh = held[:6]
     u = held[13]
     g0 = g1 = g2 = g3 = fill(load(d, 0), 0.0)
@@ -372,7 +353,7 @@ def _own_rows(held, i, block, n_streams):
     return g0, g1, g2, g3
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _forward_batch(gates, held, x, x_at, n_inputs, n_lanes, n_streams):
     """Take a step of every stream up to c; four streams share a pass over a block's weights."""
     source, before = held[1], held[2]
@@ -413,14 +394,16 @@ def run_batch(weights, moments, hyper, rates, counts, held, sizes, data, readout
     n_inputs, n_lanes, n_streams, n_steps, loss, learn, finish = sizes
     t = 0
     while t < n_steps or (finish and counts[1]):
-        resetting = t < n_steps and _any(data[3], t * n_streams, n_streams)
+        resetting = t < n_steps and any_set(data[3], t * n_streams, n_streams)
         forward = t < n_steps and not (resetting and counts[1])
         if resetting and forward:
             _reset(held, data[3], t * n_streams, n_inputs, n_lanes, n_streams)
         if counts[1] == 2:
             begin_update(hyper, rates, counts)
         work = (counts[1] > 0, counts[1] == 2, forward)
-        _sweep_batch(weights, moments, hyper, held, data[0], t * n_streams * n_inputs, n_inputs, n_lanes, n_streams, work)
+        _sweep_batch(
+            weights, moments, hyper, held, data[0], t * n_streams * n_inputs, n_inputs, n_lanes, n_streams, work
+        )
         counts[1] = 0
         if forward:
             counts[1] = 1

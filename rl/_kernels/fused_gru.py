@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# Types are those of compiled code, which only numba infers.
 """GRU with SnAp-1: forward, traces, gradient and optimiser in one sweep over memory a step.
 
 SnAp-1 keeps a weight's effect on its own unit only, so every unit's traces need no other unit's, and every unit's sums
@@ -5,8 +7,7 @@ need h- alone: one block of 16 units after another finishes the step before and 
 to do waits, as `pending`, for the sweep of the next one.
 
 Symbols (see `rl.cells.gru`): dz = (a - h-) z(1-z), da = z(1-a^2), dr = da u r(1-r), u = U_a h-; a unit's own
-D = (1-z) + dz U_z[m,m] + dr U_r[m,m] + da r U_a[m,m]; J' = D J + (dz, dr, da) x, and (dz, dr, da r) h- for the recurrent
-weights.
+D = (1-z) + dz U_z[m,m] + dr U_r[m,m] + da r U_a[m,m]; J' = D J + (dz, dr, da) x, and (dz, dr, da r) h- for U.
 
 Layout, N = units rounded up to 16, B streams, K = N + n_inputs + 1, units innermost; padding lanes stay 0:
 gates, their moments float[N/16, K, 3, 16] (rows h-, x, 1; gates z, r, a); trace float[N/16, K, B, 3, 16];
@@ -16,23 +17,13 @@ h, q float[B, N + 16]; after float[B, N].
 
 from numba import njit
 
-from rl._kernels.lanes import (
-    begin_update,
-    fill,
-    fma,
-    learned,
-    load,
-    read_out,
-    sigmoid,
-    splat,
-    store,
-    tanh,
-)
+from rl._kernels.lanes import fill, fma, load, part, sigmoid, splat, store, tanh
+from rl._kernels.updating import any_set, begin_update, learned, read_out
 
-_LANES = 0  # CRC-32 of lanes.py: see there
+_SHARED = 0x13A0AC63  # CRC-32 of lanes.py and updating.py: see there
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _recurrence(held, j, own, before, sums):
     """Take the step of 16 units of one stream from their sums; return h.
 
@@ -53,7 +44,7 @@ def _recurrence(held, j, own, before, sums):
     return fma(z, a, (one - z) * before)
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _own_weights(gates, own, m, n_rows):
     """Fill `own` float[3, 16] with the weights that 16 units have of themselves."""
     for lane in range(16):
@@ -61,7 +52,7 @@ def _own_weights(gates, own, m, n_rows):
         own[lane], own[lane + 16], own[lane + 32] = gates[i], gates[i + 16], gates[i + 32]
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _rows_one(gates, kept, moments, trace, source, reads, reads_at, first, rows, of, u, hyper, sums, work):
     """Do rows first <= k < first + rows of 16 units: traces, weights, sums; return the three sums."""
     advance, learn, forward = work
@@ -89,7 +80,7 @@ def _rows_one(gates, kept, moments, trace, source, reads, reads_at, first, rows,
     return s0, s1, s2
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _sweep_one(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, work):
     """Finish the last step of a single stream (work[0]: traces, [1]: weights), and take the next ([2])."""
     gates, kept = weights
@@ -124,7 +115,7 @@ def _sweep_one(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, work):
             source[n_lanes + k] = x[x_at + k]
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _sweep_batch(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, n_streams, work):
     """Finish and take a step of several streams."""
     source, state, after = held[1], held[3], held[5]
@@ -143,7 +134,7 @@ def _sweep_batch(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, n_st
                 source[b * n_rows + n_lanes + k] = x[x_at + b * n_inputs + k]
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _traces_batch(weights, moments, hyper, held, m, n_inputs, n_lanes, n_streams, learn):
     """Advance the traces of 16 units in every stream, and step their weights by the sum over the streams."""
     gates, kept = weights
@@ -174,14 +165,19 @@ def _traces_batch(weights, moments, hyper, held, m, n_inputs, n_lanes, n_streams
             learned(gates, i + 32, load(gates, i + 32), g2 * scale, one, kept, gm, gv, hyper)
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _rows_batch(gates, first, rows, reads, at, sums):
     """Return the sums of four streams after `rows` rows of 16 units; `at` is where each stream's sources are."""
     a0, a1, a2, b0, b1, b2, c0, c1, c2, d0, d1, d2 = sums
     for k in range(rows):
         i = first + 48 * k
         w0, w1, w2 = load(gates, i), load(gates, i + 16), load(gates, i + 32)
-        x0, x1, x2, x3 = splat(reads, at[0] + k), splat(reads, at[1] + k), splat(reads, at[2] + k), splat(reads, at[3] + k)
+        x0, x1, x2, x3 = (
+            splat(reads, at[0] + k),
+            splat(reads, at[1] + k),
+            splat(reads, at[2] + k),
+            splat(reads, at[3] + k),
+        )
         a0, a1, a2 = fma(w0, x0, a0), fma(w1, x0, a1), fma(w2, x0, a2)
         b0, b1, b2 = fma(w0, x1, b0), fma(w1, x1, b1), fma(w2, x1, b2)
         c0, c1, c2 = fma(w0, x2, c0), fma(w1, x2, c1), fma(w2, x2, c2)
@@ -189,7 +185,7 @@ def _rows_batch(gates, first, rows, reads, at, sums):
     return a0, a1, a2, b0, b1, b2, c0, c1, c2, d0, d1, d2
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _forward_batch(gates, held, x, x_at, m, n_inputs, n_lanes, n_streams):
     """Take a step of 16 units of every stream; four streams share a pass over the weights."""
     state, after, own = held[3], held[5], held[7]
@@ -220,7 +216,7 @@ def _forward_batch(gates, held, x, x_at, m, n_inputs, n_lanes, n_streams):
                 store(after, i * n_lanes + m, h)
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _reset(held, chosen, at, n_rows, n_lanes, n_streams):
     """Start the streams anew whose entry in chosen[at:] is set."""
     trace, state = held[0], held[3]
@@ -234,16 +230,6 @@ def _reset(held, chosen, at, n_rows, n_lanes, n_streams):
                 store(state, b * (n_lanes + 16) + m, zero)
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
-def _any(chosen, at, n):
-    if chosen.shape[0] == 0:
-        return False
-    for b in range(n):
-        if chosen[at + b]:
-            return True
-    return False
-
-
 @njit(cache=True, _nrt=False)
 def run(weights, moments, hyper, rates, counts, held, sizes, data, readout, results):
     """Take `sizes[3]` steps, finishing on the way what the one before left to do.
@@ -253,7 +239,7 @@ def run(weights, moments, hyper, rates, counts, held, sizes, data, readout, resu
     weights, moments : tuple
         gates, which are kept; Adam's two moments; empty where there are none.
     hyper, rates, counts
-        See `lanes.learned`; counts int64[2]: updates, and what is pending: 0, 1 traces, 2 weights as well.
+        See `updating.learned`; counts int64[2]: updates, and what is pending: 0, 1 traces, 2 weights as well.
     held : tuple
         trace, source, factors, h (the state), q, after, one float[1], scratch float[3, 16]; see the module.
     sizes, data, results : tuple
@@ -262,7 +248,7 @@ def run(weights, moments, hyper, rates, counts, held, sizes, data, readout, resu
     n_inputs, n_lanes, n_streams, n_steps, loss, learn, finish = sizes
     t = 0
     while t < n_steps or (finish and counts[1]):
-        resetting = t < n_steps and _any(data[3], t * n_streams, n_streams)
+        resetting = t < n_steps and any_set(data[3], t * n_streams, n_streams)
         forward = t < n_steps and not (resetting and counts[1])
         if resetting and forward:
             _reset(held, data[3], t * n_streams, n_lanes + n_inputs + 1, n_lanes, n_streams)

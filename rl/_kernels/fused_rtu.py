@@ -1,4 +1,6 @@
-"""Recurrent trace units, linear and not: forward, sensitivities, gradient and optimiser in one sweep over memory a step.
+# mypy: ignore-errors
+# Types are those of compiled code, which only numba infers.
+"""Recurrent trace units, linear and not: a step, its sensitivities and the update before it in one sweep over memory.
 
 No unit reads another: one block of 16 units after another finishes the step before and takes the next one. What a step
 leaves to do waits, as `pending`, for the sweep of the next one.
@@ -17,27 +19,13 @@ h, q float[B, 2 N_ + 16].
 
 from numba import njit
 
-from rl._kernels.lanes import (
-    begin_update,
-    clamp,
-    exp,
-    exp_parts,
-    fill,
-    fma,
-    learned,
-    load,
-    read_out,
-    root,
-    sin_cos,
-    splat,
-    store,
-    tanh,
-)
+from rl._kernels.lanes import clamp, exp, exp_parts, fill, fma, load, part, root, sin_cos, splat, store, tanh
+from rl._kernels.updating import any_set, begin_update, learned, read_out
 
-_LANES = 0  # CRC-32 of lanes.py: see there
+_SHARED = 0x13A0AC63  # CRC-32 of lanes.py and updating.py: see there
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _rates(nu, vartheta):
     """Return e^nu, e^vartheta, g, p, N and dN/dnu."""
     rate, angle = exp(clamp(nu, fill(nu, -708.0), fill(nu, 7.0))), exp(vartheta)
@@ -49,7 +37,7 @@ def _rates(nu, vartheta):
     return rate, angle, r * cos, r * sin, norm + fill(nu, 1e-8), rate * fma(s, e, s) / norm
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _recurrence(held, j, rates, w1, w2, linear, h_at, n_lanes):
     """Take the step of 16 units of one stream, `j` their place among blocks and streams, from W1 x and W2 x."""
     _, _, _, state, turn, to_maps, to_units, h = held[:8]
@@ -79,7 +67,7 @@ def _recurrence(held, j, rates, w1, w2, linear, h_at, n_lanes):
     store(to_units, j * 64 + 48, k2 * angle * t1)
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _back(held, h_at, n_lanes, linear, hyper):
     """Return dL/ds1, dL/ds2 of 16 units of one stream, times hyper[0]."""
     h, q = held[7], held[8]
@@ -90,7 +78,7 @@ def _back(held, h_at, n_lanes, linear, hyper):
     return q1, q2
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _turned(trace, i, d11, d12, d21, d22, to1, to2):
     """Write and return a pair of sensitivities after a step."""
     a, b = load(trace, i), load(trace, i + 16)
@@ -100,7 +88,7 @@ def _turned(trace, i, d11, d12, d21, d22, to1, to2):
     return after1, after2
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _unit_gradients(held, j, q1, q2):
     """Advance the sensitivities to nu and vartheta of 16 units of one stream; return their gradients."""
     unit_trace, turn, to_units = held[1], held[4], held[6]
@@ -112,7 +100,7 @@ def _unit_gradients(held, j, q1, q2):
     return fma(q1, a, q2 * b), fma(q1, c, q2 * d)
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _sweep_one(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, linear, work):
     """Finish the last step of a single stream (work[0]: sensitivities, [1]: weights), and take the next ([2])."""
     maps, units, kept = weights
@@ -156,7 +144,7 @@ def _sweep_one(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, linear
             source[k] = x[x_at + k]
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _sweep_batch(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, n_streams, linear, work):
     """Finish and take a step of several streams."""
     units, kept = weights[1:3]
@@ -181,7 +169,7 @@ def _sweep_batch(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, n_st
             held[2][i] = x[x_at + i]
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _traces_batch(weights, moments, hyper, held, m, n_inputs, n_lanes, n_streams, linear, learn):
     """Advance the sensitivities of the maps of 16 units, and step the maps by their sum over the streams."""
     maps, kept = weights[0], weights[2]
@@ -216,7 +204,7 @@ def _traces_batch(weights, moments, hyper, held, m, n_inputs, n_lanes, n_streams
             learned(maps, i + 16, load(maps, i + 16), g2, one, kept, mm, mv, hyper)
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _forward_batch(weights, held, x, x_at, m, n_inputs, n_lanes, n_streams, linear):
     """Take a step of 16 units of every stream; four streams share a pass over the weights."""
     maps, units = weights[:2]
@@ -239,7 +227,7 @@ def _forward_batch(weights, held, x, x_at, m, n_inputs, n_lanes, n_streams, line
                 _recurrence(held, place, rates, w1x, w2x, linear, h_at, n_lanes)
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@part
 def _reset(held, chosen, at, n_inputs, n_lanes, n_streams, linear):
     """Start the streams anew whose entry in chosen[at:] is set."""
     trace, unit_trace, _, state = held[:4]
@@ -258,16 +246,6 @@ def _reset(held, chosen, at, n_inputs, n_lanes, n_streams, linear):
                 store(state, j * 32 + 16, zero)
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
-def _any(chosen, at, n):
-    if chosen.shape[0] == 0:
-        return False
-    for b in range(n):
-        if chosen[at + b]:
-            return True
-    return False
-
-
 @njit(cache=True, _nrt=False)
 def run(weights, moments, hyper, rates, counts, held, sizes, data, readout, results):
     """Take `sizes[3]` steps, finishing on the way what the one before left to do.
@@ -277,11 +255,11 @@ def run(weights, moments, hyper, rates, counts, held, sizes, data, readout, resu
     weights, moments : tuple
         maps, units, which of the maps are kept; Adam's two moments of each; empty where there are none.
     hyper, rates, counts
-        See `lanes.learned`; counts int64[2]: updates, and what is pending: 0, 1 sensitivities, 2 weights as well.
+        See `updating.learned`; counts int64[2]: updates, and what is pending: 0, 1 sensitivities, 2 weights as well.
     held : tuple
         trace, unit_trace, source, state, turn, to_maps, to_units, h, q, and scratch float[B, 2, 16]; see the module.
     sizes : eight int64
-        n_inputs, N_, B, steps, loss (0: none; see `lanes.read_out`), whether to learn, whether to leave nothing
+        n_inputs, N_, B, steps, loss (0: none; see `updating.read_out`), whether to learn, whether to leave nothing
         pending at the end, whether the units are linear.
     data, results : tuple
         As of `fused_elstm.run_one`.
@@ -289,7 +267,7 @@ def run(weights, moments, hyper, rates, counts, held, sizes, data, readout, resu
     n_inputs, n_lanes, n_streams, n_steps, loss, learn, finish, linear = sizes
     t = 0
     while t < n_steps or (finish and counts[1]):
-        resetting = t < n_steps and _any(data[3], t * n_streams, n_streams)
+        resetting = t < n_steps and any_set(data[3], t * n_streams, n_streams)
         forward = t < n_steps and not (resetting and counts[1])
         if resetting and forward:
             _reset(held, data[3], t * n_streams, n_inputs, n_lanes, n_streams, linear)

@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# Types are those of compiled code, which only numba infers.
 """Sixteen units side by side: a vector type for kernels, its arithmetic, exp, sigmoid and tanh.
 
 The compiler's own vectoriser gives loops over many arrays up, since any of them might overlap, and lets the order of a
@@ -5,11 +7,12 @@ sum depend on the loop around it. Here a value is a vector of 16 floats of one t
 written: `fma` is one rounding, `a * b + c` two. So results do not depend on what is inlined where, two ways through
 the same work agree to the bit, and vectors live in registers on any machine, as wide as it has them.
 
-A file that calls these functions holds this file's CRC as `_LANES`, and a test compares: numba's cache watches the
-calling file only, and so it changes whenever this one does.
+A file of kernels that calls these functions or those of `updating` holds the CRC of both as `_SHARED`, and a test
+compares: numba's cache watches the calling file only, and so it changes whenever one of the two does. Kernels of lanes
+allocate nothing and are compiled without reference counting (`_nrt=False`): counting the arrays of a tuple inside
+loops cost a factor of 5 to 10.
 """
 
-import math
 import operator
 
 from llvmlite import ir
@@ -18,6 +21,10 @@ from numba.extending import intrinsic, models, overload, register_model
 
 #: Lanes of a vector: float32 fills a 512-bit register, float64 two.
 N_LANES = 16
+
+#: Decorators of what only kernels call: no wrapper for Python, and nothing that counts references.
+part = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+inlined = njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
 
 
 class Lanes(types.Type):
@@ -126,28 +133,28 @@ _add, _sub, _mul, _div = (_operation(name) for name in ("fadd", "fsub", "fmul", 
 @overload(operator.add)
 def _overload_add(a, b):
     if isinstance(a, Lanes) and a == b:
-        return lambda a, b: _add(a, b)
+        return lambda a, b: _add(a, b)  # noqa: PLW0108 - numba takes functions of Python
     return None
 
 
 @overload(operator.sub)
 def _overload_sub(a, b):
     if isinstance(a, Lanes) and a == b:
-        return lambda a, b: _sub(a, b)
+        return lambda a, b: _sub(a, b)  # noqa: PLW0108 - numba takes functions of Python
     return None
 
 
 @overload(operator.mul)
 def _overload_mul(a, b):
     if isinstance(a, Lanes) and a == b:
-        return lambda a, b: _mul(a, b)
+        return lambda a, b: _mul(a, b)  # noqa: PLW0108 - numba takes functions of Python
     return None
 
 
 @overload(operator.truediv)
 def _overload_div(a, b):
     if isinstance(a, Lanes) and a == b:
-        return lambda a, b: _div(a, b)
+        return lambda a, b: _div(a, b)  # noqa: PLW0108 - numba takes functions of Python
     return None
 
 
@@ -281,7 +288,7 @@ def _join(builder, a, b, width):
 
 
 # -- functions ------------------------------------------------------------------------------------------------
-@njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@inlined
 def exp_parts(a):
     """Return (p, s) with exp(a) = s + s p, s a power of two, abs(p) < .42: exp(a) - 1 is then s p + (s - 1)."""
     # a = k ln 2 + r; ln 2 in two parts, the first of which is the nearest float of the type.
@@ -310,21 +317,21 @@ def exp_parts(a):
     return fma(r * r, p, r), power_of_two(k)
 
 
-@njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@inlined
 def exp(a):
     """Return exp(a), a held within what the type's normal numbers can say."""
     p, s = exp_parts(a)
     return fma(s, p, s)
 
 
-@njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@inlined
 def sigmoid(a):
     """Return 1 / (1 + exp(-a)), to the last few bits on both sides."""
     one = fill(a, 1.0)
     return one / (one + exp(fill(a, 0.0) - a))
 
 
-@njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@inlined
 def tanh(a):
     """Return tanh(a) = e / (e + 2), e = exp(2 a) - 1, which does not cancel where `a` is small."""
     p, s = exp_parts(a + a)
@@ -332,7 +339,7 @@ def tanh(a):
     return e / (e + fill(a, 2.0))
 
 
-@njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@inlined
 def sin_cos(a):
     """Return (sin a, cos a) for angles below some thousand radians."""
     k = nearest(a * fill(a, 0.6366197723675814))
@@ -367,109 +374,3 @@ def sin_cos(a):
         select_odd(k, c, s) * select_odd(for_sin, minus, one),
         select_odd(k, s, c) * select_odd(for_cos, minus, one),
     )
-
-
-# -- learning -------------------------------------------------------------------------------------------------
-@njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
-def learned(weights, i, w, u, s, kept, m, v, hyper):
-    """Write and return 16 weights after a step: `w` before it, u s their gradient times hyper[0].
-
-    Plain gradient descent where `m` is empty, hyper[0] = -step_size; else Adam with its moments `m`, `v`, hyper[0] = 1
-    and hyper[1:] as `begin_update` leaves it. `kept` is 1 and 0, or empty where every weight is there.
-    """
-    if m.shape[0] == 0:
-        after = fma(u, s, w)
-    else:
-        g = u * s
-        mk = fma(splat(hyper, 1), load(m, i), splat(hyper, 2) * g)
-        vk = fma(splat(hyper, 3), load(v, i), splat(hyper, 4) * g * g)
-        store(m, i, mk)
-        store(v, i, vk)
-        after = w - splat(hyper, 5) * mk / fma(root(vk), splat(hyper, 6), splat(hyper, 7))
-    if kept.shape[0]:
-        after = after * load(kept, i)
-    store(weights, i, after)
-    return after
-
-
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
-def begin_update(hyper, rates, n_updates):
-    """Set Adam's coefficients of the next update: hyper[5] = step_size / (1 - beta1^t), hyper[6] = (1 - beta2^t)^-.5.
-
-    rates float64[3]: step_size, beta1, beta2; n_updates int64[1] counts.
-    """
-    n_updates[0] += 1
-    if rates[1] >= 0.0:  # of plain gradient descent -1
-        hyper[5] = rates[0] / (1.0 - rates[1] ** n_updates[0])
-        hyper[6] = (1.0 - rates[2] ** n_updates[0]) ** -0.5
-
-
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
-def read_out(readout, work, width, n_streams, loss, wanted, results, t):
-    """Fill outputs, losses, `errors` = dloss/doutputs and `q` = dloss/dh of step `t`; learn the readout if it is due.
-
-    Parameters
-    ----------
-    readout : tuple
-        Weights float[n_outputs * width], Adam's two moments, kept, hyper, rates, n_updates (see `learned`), and
-        whether to learn.
-    work : tuple
-        h, q float[n_streams * width], errors. h: outputs of the cell, then zeros, in the last 16 lanes a 1.
-    loss : int
-        1: half the squared error to the targets; 2: cross entropy, in nats, of the label, nothing where that is
-        negative.
-    wanted, results : tuple
-        Targets, labels; outputs, losses: of every step, flat.
-    """
-    weights, kept, m, v, hyper, rates, n_updates, learn = readout
-    h, q, errors = work
-    outputs, losses = results
-    n_outputs = weights.shape[0] // width
-    for b in range(n_streams):
-        at = (t * n_streams + b) * n_outputs
-        for j in range(n_outputs):
-            y = fill(load(h, 0), 0.0)
-            for k in range(0, width, 16):
-                y = fma(load(weights, j * width + k), load(h, b * width + k), y)
-            outputs[at + j] = total(y)
-        losses[t * n_streams + b] = _errors(outputs, at, errors, b * n_outputs, n_outputs, loss, wanted, t * n_streams + b)
-        for k in range(0, width, 16):
-            back = fill(load(h, 0), 0.0)
-            for j in range(n_outputs):
-                back = fma(splat(errors, b * n_outputs + j), load(weights, j * width + k), back)
-            store(q, b * width + k, back)
-    if learn:
-        begin_update(hyper, rates, n_updates)
-        one = fill(load(h, 0), 1.0)
-        for j in range(n_outputs):
-            for k in range(0, width, 16):
-                g = fill(one, 0.0)
-                for b in range(n_streams):
-                    g = fma(splat(errors, b * n_outputs + j), load(h, b * width + k), g)
-                i = j * width + k
-                learned(weights, i, load(weights, i), g * splat(hyper, 0), one, kept, m, v, hyper)
-
-
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
-def _errors(outputs, at, errors, start, n_outputs, loss, wanted, row):
-    targets, labels = wanted
-    if loss == 1:
-        half = 0.0
-        for j in range(n_outputs):
-            errors[start + j] = outputs[at + j] - targets[row * n_outputs + j]
-            half += 0.5 * errors[start + j] * errors[start + j]
-        return half
-    label = labels[row]
-    if label < 0:
-        errors[start : start + n_outputs] = 0
-        return 0.0
-    top = outputs[at]
-    for j in range(1, n_outputs):
-        top = max(top, outputs[at + j])
-    norm = 0.0
-    for j in range(n_outputs):
-        norm += math.exp(outputs[at + j] - top)
-    for j in range(n_outputs):
-        errors[start + j] = math.exp(outputs[at + j] - top) / norm
-    errors[start + label] -= 1
-    return math.log(norm) - (outputs[at + label] - top)

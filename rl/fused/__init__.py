@@ -19,7 +19,12 @@ from rl.protocols import Cell
 
 __all__ = ["Fused", "available", "make"]
 
-_REGISTRY: dict[str, type[Fused]] = {"elstm": FusedElstm, "rtu": FusedRtu, "rtu-nonlinear": FusedNonlinearRtu, "gru": FusedGru}
+_REGISTRY: dict[str, type[Fused]] = {
+    "elstm": FusedElstm,
+    "rtu": FusedRtu,
+    "rtu-nonlinear": FusedNonlinearRtu,
+    "gru": FusedGru,
+}
 
 
 def available() -> dict[str, tuple[str, ...]]:

@@ -9,77 +9,14 @@ import numpy as np
 
 from amper.protocols import Array, Int64
 from rl import checks
+from rl.fused.packing import LANES, Coefficients, aligned_zeros, rounded
 from rl.learners import fit
-from rl.optimisers import Adam, Optimiser, Sgd
+from rl.optimisers import Optimiser, Sgd
 from rl.protocols import Cell
 
 #: Of what `state_dict` returns; a reader refuses later ones.
 _VERSION = 1
-#: Units are rounded up to whole vectors of this many.
-LANES = 16
 _LOSSES = {"squared": 1, "cross-entropy": 2}
-
-
-def rounded(n_units: int) -> int:
-    """Return the units and the padding after them.
-
-    Examples
-    --------
-    >>> rounded(16), rounded(17)
-    (16, 32)
-    """
-    return -(-n_units // LANES) * LANES
-
-
-def lanes_of(rows: Array, units: Array, n_rows: int, n_vectors: int) -> Int64:
-    """Return where (row, unit) lies in float[N/16, n_rows, n_vectors, 16], vector 0.
-
-    Examples
-    --------
-    >>> lanes_of(np.array([0, 1, 0]), np.array([0, 0, 16]), 2, 3)
-    array([ 0, 48, 96])
-    """
-    return np.asarray(((units // LANES * n_rows + rows) * n_vectors) * LANES + units % LANES)
-
-
-def aligned_zeros(shape: int | tuple[int, int], dtype: np.dtype[Any]) -> Array:
-    """Return zeros that begin on a cache line: a vector that lies across two costs twice as much.
-
-    Examples
-    --------
-    >>> aligned_zeros(3, np.dtype("float32")).ctypes.data % 64
-    0
-    """
-    size = int(np.prod(shape)) * dtype.itemsize
-    raw = np.zeros(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
-
-
-class Coefficients:
-    """An optimiser as the kernels take it.
-
-    Attributes
-    ----------
-    hyper : float[8]
-        -step size, or 1 for Adam and then what `lanes.learned` says.
-    rates : float64[3]
-        Step size, beta1, beta2; -1 for both of plain gradient descent.
-    moments : float[2, n], or float[2, 0]
-    """
-
-    def __init__(self, optimiser: Optimiser, step_size: float, n_weights: int, dtype: np.dtype[Any]) -> None:
-        self.hyper = np.zeros(8, dtype)
-        self.moments = aligned_zeros((2, n_weights if isinstance(optimiser, Adam) else 0), dtype)
-        if isinstance(optimiser, Adam):
-            b1, b2 = optimiser.beta1, optimiser.beta2
-            self.hyper[:] = (1.0, b1, 1.0 - b1, b2, 1.0 - b2, 0.0, 0.0, optimiser.eps)
-            self.rates = np.array([step_size, b1, b2])
-        elif isinstance(optimiser, Sgd):
-            self.hyper[0] = -step_size
-            self.rates = np.array([step_size, -1.0, -1.0])
-        else:
-            raise ValueError(f"optimiser must be Sgd() or Adam() of rl.optimisers, got {optimiser!r}")
 
 
 class Fused(abc.ABC):
@@ -134,7 +71,7 @@ class Fused(abc.ABC):
         kept = aligned_zeros(n_packed, dtype)
         kept[self._place] = 1.0
         self._kept = kept[:0] if kept[self._all_places()].all() else kept
-        self._width = self.n_lanes * cell.n_outputs_per_unit + LANES  # type: ignore[attr-defined]
+        self._width = self.n_lanes * (cell.n_hidden // cell.n_units) + LANES
         self._readout = aligned_zeros(self.n_outputs * self._width, dtype)
         self._readout_opt = Coefficients(self.optimiser, self.readout_step_size, self._readout.size, dtype)
         #: Updates and what is pending; the same of the readout, which leaves nothing to do.
@@ -262,7 +199,7 @@ class Fused(abc.ABC):
         data = (xs.ravel(), *self._nothing()[:2], resets)
         self._call(self._sizes(len(xs), 0, False), data, self._results(0))
         self.n_steps += len(xs)
-        self._ready = True
+        self._ready = self._ready or len(xs) > 0
         h = self._hidden()
         self._refuse_overflow("h", h)
         return h
@@ -301,8 +238,11 @@ class Fused(abc.ABC):
         losses, before = results[2], self.n_steps
         self._outputs, self.n_steps, self._ready = results[1], before + len(xs), not learn and len(xs) > 0
         if not checks.all_finite(losses):
-            step = before + 1 + int(np.argmin(np.isfinite(losses))) // self.n_streams
-            raise FloatingPointError(f"loss must stay finite, got another at step {step}; lower step_size, start anew")
+            first = int(np.argmin(np.isfinite(losses)))
+            raise FloatingPointError(
+                f"loss must stay finite, got {losses[first]} at step {before + 1 + first // self.n_streams}; "
+                "lower step_size, and start from a saved state or anew"
+            )
         return losses.reshape(len(xs), *self._streams())
 
     def reset(self, mask: Array | None = None) -> None:
@@ -361,7 +301,8 @@ class Fused(abc.ABC):
         return values
 
     def _sequence(self, xs: Array) -> Array:
-        return self._inputs("xs", xs, (len(xs), *self._streams(self.cell.n_inputs)))
+        n_steps = np.shape(xs)[0] if np.ndim(xs) else 0
+        return self._inputs("xs", xs, (n_steps, *self._streams(self.cell.n_inputs)))
 
     def _targets(self, targets: Array, n_steps: int) -> tuple[Array, Array]:
         no_targets, no_labels, _ = self._nothing()
@@ -387,7 +328,10 @@ class Fused(abc.ABC):
 
     def _checked(self, dl_dh: Array) -> Array:
         if not self._ready:
-            raise RuntimeError("step must come before learn or gradient: the last step is learned from, or there is none")
+            raise RuntimeError(
+                "step must come before learn or gradient: there is none since the start, the last update, reset or "
+                "change of weights"
+            )
         dl_dh = checks.array("dl_dh", dl_dh, self._streams(self.cell.n_hidden), self.cell.dtype)
         if not checks.all_finite(dl_dh):
             raise ValueError(f"dl_dh must be finite, got {dl_dh[~np.isfinite(dl_dh)][0]} at step {self.n_steps}")
@@ -395,7 +339,11 @@ class Fused(abc.ABC):
 
     def _refuse_overflow(self, what: str, values: Array) -> None:
         if not checks.all_finite(values):
-            raise FloatingPointError(f"{what} must stay finite, got another at step {self.n_steps}; start anew")
+            bad = values[~np.isfinite(values)][0]
+            raise FloatingPointError(
+                f"{what} must stay finite, got {bad} at step {self.n_steps}; lower step_size, and start from a saved "
+                "state or anew"
+            )
 
     # -- saving ------------------------------------------------------------------------------------------
     def _arrays(self) -> dict[str, Array]:

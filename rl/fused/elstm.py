@@ -8,7 +8,8 @@ import numpy as np
 
 from amper.protocols import Array, Int64
 from rl._kernels import fused_elstm
-from rl.fused.base import LANES, Fused, aligned_zeros, lanes_of
+from rl.fused.base import Fused
+from rl.fused.packing import LANES, aligned_zeros, lanes_of
 
 #: Where each block lies: the gate whose vector it is, and its rows x, own, 1.
 _GATES = {"F": (0, "x"), "w_z": (0, "own"), "b_z": (0, "one"), "W": (1, "x"), "w_f": (1, "own"), "b_f": (1, "one")}
@@ -79,7 +80,7 @@ class FusedElstm(Fused):
         return weights, moments, self._opt.hyper, self._opt.rates, self._counts, tuple(self._held.values())
 
     def _call(self, sizes: tuple[int, ...], data: tuple[Array, ...], results: tuple[Array, ...]) -> None:
-        run = fused_elstm.run_one if self.n_streams == 1 else fused_elstm.run_batch
+        run: Any = fused_elstm.run_one if self.n_streams == 1 else fused_elstm.run_batch
         run(*self._packed(), sizes, data, self._readout_packed(bool(sizes[5])), results)
 
     def _blocks(self, name: str) -> Array:

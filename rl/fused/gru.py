@@ -6,7 +6,8 @@ import numpy as np
 
 from amper.protocols import Array, Int64
 from rl._kernels import fused_gru
-from rl.fused.base import LANES, Fused, aligned_zeros, lanes_of
+from rl.fused.base import Fused
+from rl.fused.packing import LANES, aligned_zeros, lanes_of
 
 
 class FusedGru(Fused):

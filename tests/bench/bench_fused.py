@@ -2,9 +2,10 @@
 
 One process, one thread, float32, process CPU time, medians of 7 stretches, each on fresh random inputs. "peak" is what
 a loop of independent fused multiply-adds reaches in the same run; "wanted" is what was measured before these kernels
-where the peak was 112 GFLOP/s, scaled by this run's peak. Operations and bytes are those of `rl/_kernels`: a multiply-add
-counts 2; bytes are each weight and each sensitivity read once and written once, whatever cache holds them. With torch
-installed, eLSTMs of 128 streams are compared with the same step written in place in torch; losses of both must agree.
+where the peak was 112 GFLOP/s, scaled by this run's peak. Operations and bytes are those of `rl/_kernels`: a
+multiply-add counts 2; bytes are each weight and each sensitivity read once and written once, whatever cache holds them.
+With torch installed, eLSTMs of 128 streams are compared with the same step written in place in torch; losses of both
+must agree.
 """
 
 from __future__ import annotations
@@ -53,9 +54,7 @@ def multiply_adds(a, n):
 def forward_only(weights, moments, hyper, held, xs, n_steps, n_inputs, n_lanes):
     """Take steps of a fused GRU without traces."""
     for t in range(n_steps):
-        fused_gru._sweep_one(
-            weights, moments, hyper, held, xs, t * n_inputs, n_inputs, n_lanes, (False, False, True)
-        )
+        fused_gru._sweep_one(weights, moments, hyper, held, xs, t * n_inputs, n_inputs, n_lanes, (False, False, True))
 
 
 def rate(work, n_steps, prepare=lambda: ()):
@@ -142,9 +141,7 @@ def gru(rng, peak_gflops):
         def forward(xs, _, learner=learner, n_steps=n_steps, n_inputs=n_inputs):
             weights, held = (learner._weights, learner._kept), tuple(learner._held.values())
             moments = tuple(learner._opt.moments)
-            forward_only(
-                weights, moments, learner._opt.hyper, held, xs.ravel(), n_steps, n_inputs, learner.n_lanes
-            )
+            forward_only(weights, moments, learner._opt.hyper, held, xs.ravel(), n_steps, n_inputs, learner.n_lanes)
 
         fresh = lambda s=n_steps, k=n_inputs: data(rng, s, k)  # noqa: E731
         plain, sgemv = rate(forward, n_steps, fresh), rate(products, n_steps)
