@@ -20,13 +20,13 @@ before, d, zh, fh, o float[N/16, B, 16]; h, q float[B, N + 16]; delta, sums floa
 import numpy as np
 from numba import njit
 
-from rl._kernels.lanes import fill, fma, load, part, sigmoid, splat, store, tanh, totals
+from rl._kernels.lanes import fill, fma, inlined, load, part, sigmoid, splat, store, tanh, totals
 from rl._kernels.updating import any_set, begin_update, learned, read_out
 
 _SHARED = 0x13A0AC63  # CRC-32 of lanes.py and updating.py: see there
 
 
-@part
+@inlined
 def _recurrence(gates, held, at, own, az, af):
     """Take the step of 16 units of one stream from their sums without the own weights; return c."""
     _, _, before, d, zh, fh = held[:6]

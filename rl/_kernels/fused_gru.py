@@ -17,13 +17,13 @@ h, q float[B, N + 16]; after float[B, N].
 
 from numba import njit
 
-from rl._kernels.lanes import fill, fma, load, part, sigmoid, splat, store, tanh
+from rl._kernels.lanes import fill, fma, inlined, load, part, sigmoid, splat, store, tanh
 from rl._kernels.updating import any_set, begin_update, learned, read_out
 
 _SHARED = 0x13A0AC63  # CRC-32 of lanes.py and updating.py: see there
 
 
-@part
+@inlined
 def _recurrence(held, j, own, before, sums):
     """Take the step of 16 units of one stream from their sums; return h.
 

@@ -19,13 +19,13 @@ h, q float[B, 2 N_ + 16].
 
 from numba import njit
 
-from rl._kernels.lanes import clamp, exp, exp_parts, fill, fma, load, part, root, sin_cos, splat, store, tanh
+from rl._kernels.lanes import clamp, exp, exp_parts, fill, fma, inlined, load, part, root, sin_cos, splat, store, tanh
 from rl._kernels.updating import any_set, begin_update, learned, read_out
 
 _SHARED = 0x13A0AC63  # CRC-32 of lanes.py and updating.py: see there
 
 
-@part
+@inlined
 def _rates(nu, vartheta):
     """Return e^nu, e^vartheta, g, p, N and dN/dnu."""
     rate, angle = exp(clamp(nu, fill(nu, -708.0), fill(nu, 7.0))), exp(vartheta)
@@ -37,7 +37,7 @@ def _rates(nu, vartheta):
     return rate, angle, r * cos, r * sin, norm + fill(nu, 1e-8), rate * fma(s, e, s) / norm
 
 
-@part
+@inlined
 def _recurrence(held, j, rates, w1, w2, linear, h_at, n_lanes):
     """Take the step of 16 units of one stream, `j` their place among blocks and streams, from W1 x and W2 x."""
     _, _, _, state, turn, to_maps, to_units, h = held[:8]
@@ -67,7 +67,7 @@ def _recurrence(held, j, rates, w1, w2, linear, h_at, n_lanes):
     store(to_units, j * 64 + 48, k2 * angle * t1)
 
 
-@part
+@inlined
 def _back(held, h_at, n_lanes, linear, hyper):
     """Return dL/ds1, dL/ds2 of 16 units of one stream, times hyper[0]."""
     h, q = held[7], held[8]
@@ -78,7 +78,7 @@ def _back(held, h_at, n_lanes, linear, hyper):
     return q1, q2
 
 
-@part
+@inlined
 def _turned(trace, i, d11, d12, d21, d22, to1, to2):
     """Write and return a pair of sensitivities after a step."""
     a, b = load(trace, i), load(trace, i + 16)
