@@ -55,7 +55,7 @@ def _deltas(held, hyper, n_lanes, n_streams):
             store(delta, b * n_lanes + m, back * splat(hyper, 0))
 
 
-@part
+@inlined
 def _back(out, delta, row, n_lanes):
     """Return W_oc^T delta of the 16 units from `row` on."""
     zero = fill(load(delta, 0), 0.0)
@@ -75,7 +75,7 @@ def _back(out, delta, row, n_lanes):
     return totals((t0, t1, t2, t3, t4, t5, t6, t7, t8, t9, t10, t11, t12, t13, t14, t15))
 
 
-@part
+@inlined
 def _out_rows(out, kept, moments, held, hyper, row, n_rows, nexts, next_at, n_lanes, work):
     """Step rows of the output gate's weights by source * delta, and add those times what is next to the sums."""
     learn, forward = work
@@ -110,57 +110,32 @@ def _out_rows(out, kept, moments, held, hyper, row, n_rows, nexts, next_at, n_la
 
 @part
 def _sweep_one(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, work):
-    """Finish the last step of a single stream (work[0]: sensitivities, [1]: weights), and take the next ([2])."""
-    gates, out, kept, out_kept = weights
-    gm, gv, om, ov = moments
-    trace, source, before, d, zh, fh, o, h, q, delta, sums, ones = held[:12]
-    advance, learn, forward = work
+    """Finish the last step of a single stream (work[0]: sensitivities, [1]: weights), and take the next ([2]).
+
+    Units go through in groups whose rows of the output gate's weights fit the level-1 cache: those are read twice.
+    """
+    out, out_kept, om, ov = weights[1], weights[3], moments[2], moments[3]
+    source, o, h, q, delta, sums, ones = held[1], held[6], held[7], held[8], held[9], held[10], held[11]
+    _, learn, forward = work
     n_padded = (n_inputs + 3) // 4 * 4
-    n_rows = n_padded + 2
+    group = max(512 // n_lanes, 1) * 16
     if learn:
         _deltas(held, hyper, n_lanes, 1)
-    zero = fill(load(h, 0), 0.0)
     if forward:
         for m in range(0, n_lanes, 16):
-            store(sums, m, zero)
-    u = zero
-    for m in range(0, n_lanes, 16):
-        first = m * n_rows * 2
-        dm, zm, fm = load(d, m), load(zh, m), load(fh, m)
+            store(sums, m, fill(load(h, 0), 0.0))
+    for g in range(0, n_lanes, group):
+        end = min(g + group, n_lanes)
         if learn:
-            u = fma(load(q, m) * load(o, m), splat(hyper, 0), _back(out, delta, m, n_lanes))
-        az, af = zero, zero
-        for k in range(n_inputs):
-            i = first + 32 * k
-            w0, w1 = load(gates, i), load(gates, i + 16)
-            if advance:
-                xk = splat(source, n_lanes + k)
-                t0, t1 = fma(dm, load(trace, i), zm * xk), fma(dm, load(trace, i + 16), fm * xk)
-                store(trace, i, t0)
-                store(trace, i + 16, t1)
-                if learn:
-                    w0 = learned(gates, i, w0, u, t0, kept, gm, gv, hyper)
-                    w1 = learned(gates, i + 16, w1, u, t1, kept, gm, gv, hyper)
-            if forward:
-                xn = splat(x, x_at + k)
-                az, af = fma(w0, xn, az), fma(w1, xn, af)
-        own = first + 32 * n_padded
-        if advance:
-            for i, reads in ((own, load(before, m)), (own + 32, fill(zero, 1.0))):
-                t0, t1 = fma(dm, load(trace, i), zm * reads), fma(dm, load(trace, i + 16), fm * reads)
-                store(trace, i, t0)
-                store(trace, i + 16, t1)
-                if learn:
-                    learned(gates, i, load(gates, i), u, t0, kept, gm, gv, hyper)
-                    learned(gates, i + 16, load(gates, i + 16), u, t1, kept, gm, gv, hyper)
-        if forward:
-            store(before, m, load(source, m))
-            az, af = az + load(gates, own + 32), af + load(gates, own + 48)
-            store(h, m, _recurrence(gates, held, m, own, az, af))  # c', until the output gate is known
+            for m in range(g, end, 16):
+                store(q, m, fma(load(q, m) * load(o, m), splat(hyper, 0), _back(out, delta, m, n_lanes)))
+        for m in range(g, end, 16):
+            _units_one(weights, moments, hyper, held, m, x, x_at, n_inputs, n_lanes, work)
         if learn or forward:
-            _out_rows(out, out_kept, (om, ov), held, hyper, m, 16, h, m, n_lanes, (learn, forward))
+            _out_rows(out, out_kept, (om, ov), held, hyper, g, end - g, h, g, n_lanes, (learn, forward))
         if forward:
-            store(source, m, load(h, m))
+            for m in range(g, end, 16):
+                store(source, m, load(h, m))
     if learn or forward:
         row = n_lanes
         _out_rows(out, out_kept, (om, ov), held, hyper, row, n_inputs, x, x_at, n_lanes, (learn, forward))
@@ -170,6 +145,45 @@ def _sweep_one(weights, moments, hyper, held, x, x_at, n_inputs, n_lanes, work):
         for k in range(n_inputs):
             source[n_lanes + k] = x[x_at + k]
         _outputs(held, n_lanes, 1)
+
+
+@inlined
+def _units_one(weights, moments, hyper, held, m, x, x_at, n_inputs, n_lanes, work):
+    """Do the gates of 16 units: sensitivities, weights by u = dL/dc in q, the next c, which goes to h for the while."""
+    gates, kept, gm, gv = weights[0], weights[2], moments[0], moments[1]
+    trace, source, before, d, zh, fh, _, h, q = held[:9]
+    advance, learn, forward = work
+    n_padded = (n_inputs + 3) // 4 * 4
+    first = m * (n_padded + 2) * 2
+    dm, zm, fm, u = load(d, m), load(zh, m), load(fh, m), load(q, m)
+    az = af = fill(u, 0.0)
+    for k in range(n_inputs):
+        i = first + 32 * k
+        w0, w1 = load(gates, i), load(gates, i + 16)
+        if advance:
+            xk = splat(source, n_lanes + k)
+            t0, t1 = fma(dm, load(trace, i), zm * xk), fma(dm, load(trace, i + 16), fm * xk)
+            store(trace, i, t0)
+            store(trace, i + 16, t1)
+            if learn:
+                w0 = learned(gates, i, w0, u, t0, kept, gm, gv, hyper)
+                w1 = learned(gates, i + 16, w1, u, t1, kept, gm, gv, hyper)
+        if forward:
+            xn = splat(x, x_at + k)
+            az, af = fma(w0, xn, az), fma(w1, xn, af)
+    own = first + 32 * n_padded
+    if advance:
+        for i, reads in ((own, load(before, m)), (own + 32, fill(u, 1.0))):
+            t0, t1 = fma(dm, load(trace, i), zm * reads), fma(dm, load(trace, i + 16), fm * reads)
+            store(trace, i, t0)
+            store(trace, i + 16, t1)
+            if learn:
+                learned(gates, i, load(gates, i), u, t0, kept, gm, gv, hyper)
+                learned(gates, i + 16, load(gates, i + 16), u, t1, kept, gm, gv, hyper)
+    if forward:
+        store(before, m, load(source, m))
+        az, af = az + load(gates, own + 32), af + load(gates, own + 48)
+        store(h, m, _recurrence(gates, held, m, own, az, af))
 
 
 @part
@@ -301,7 +315,7 @@ def _traces_batch(weights, moments, hyper, held, n_inputs, n_lanes, n_streams, l
                 i += 16
 
 
-@part
+@inlined
 def _four_rows(held, i, block, reads, n_streams):
     """Advance four rows of sensitivities of 16 units in every stream; return their gradients, z's and f's in turn.
 
@@ -333,7 +347,7 @@ def _four_rows(held, i, block, reads, n_streams):
     return g0, g1, g2, g3, g4, g5, g6, g7
 
 
-@part
+@inlined
 def _own_rows(held, i, block, n_streams):
     """Do the same for the own weights, which read c-, and the biases."""
     trace, _, before, d, zh, fh = held[:6]

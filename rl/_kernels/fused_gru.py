@@ -44,7 +44,7 @@ def _recurrence(held, j, own, before, sums):
     return fma(z, a, (one - z) * before)
 
 
-@part
+@inlined
 def _own_weights(gates, own, m, n_rows):
     """Fill `own` float[3, 16] with the weights that 16 units have of themselves."""
     for lane in range(16):
@@ -52,7 +52,7 @@ def _own_weights(gates, own, m, n_rows):
         own[lane], own[lane + 16], own[lane + 32] = gates[i], gates[i + 16], gates[i + 32]
 
 
-@part
+@inlined
 def _rows_one(gates, kept, moments, trace, source, reads, reads_at, first, rows, of, u, hyper, sums, work):
     """Do rows first <= k < first + rows of 16 units: traces, weights, sums; return the three sums."""
     advance, learn, forward = work
@@ -165,7 +165,7 @@ def _traces_batch(weights, moments, hyper, held, m, n_inputs, n_lanes, n_streams
             learned(gates, i + 32, load(gates, i + 32), g2 * scale, one, kept, gm, gv, hyper)
 
 
-@part
+@inlined
 def _rows_batch(gates, first, rows, reads, at, sums):
     """Return the sums of four streams after `rows` rows of 16 units; `at` is where each stream's sources are."""
     a0, a1, a2, b0, b1, b2, c0, c1, c2, d0, d1, d2 = sums

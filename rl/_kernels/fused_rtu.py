@@ -88,7 +88,7 @@ def _turned(trace, i, d11, d12, d21, d22, to1, to2):
     return after1, after2
 
 
-@part
+@inlined
 def _unit_gradients(held, j, q1, q2):
     """Advance the sensitivities to nu and vartheta of 16 units of one stream; return their gradients."""
     unit_trace, turn, to_units = held[1], held[4], held[6]
