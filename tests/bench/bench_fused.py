@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 from numba import njit
-from scipy.linalg import blas
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -55,6 +54,13 @@ def forward_only(weights, moments, hyper, held, xs, n_steps, n_inputs, n_lanes):
     """Take steps of a fused GRU without traces."""
     for t in range(n_steps):
         fused_gru._sweep_one(weights, moments, hyper, held, xs, t * n_inputs, n_inputs, n_lanes, (False, False, True))
+
+
+@njit
+def products(matrix, x, y, n):
+    """Multiply `n` times by SciPy's sgemv, which numba calls."""
+    for _ in range(n):
+        np.dot(matrix, x, y)
 
 
 def rate(work, n_steps, prepare=lambda: ()):
@@ -130,13 +136,11 @@ def gru(rng, peak_gflops):
     for n, n_inputs in SIZES:
         flops, n_bytes = work_of("gru", n, n_inputs, learn=False)
         n_steps, learner = stretch(flops), made("gru", n, n_inputs)
-        matrix = np.asfortranarray(rng.normal(size=(3 * n, n + n_inputs + 1)).astype(np.float32))
-        x = np.ones(n + n_inputs + 1, np.float32)
-        y = np.zeros(3 * n, np.float32)
+        matrix = rng.normal(size=(3 * n, n + n_inputs + 1)).astype(np.float32)
+        x, y = np.ones(n + n_inputs + 1, np.float32), np.zeros(3 * n, np.float32)
 
-        def products(*_, matrix=matrix, x=x, y=y, n_steps=n_steps):
-            for _ in range(n_steps):
-                blas.sgemv(1.0, matrix, x, y=y, overwrite_y=True)
+        def multiply(*_, given=(matrix, x, y, n_steps)):
+            products(*given)
 
         def forward(xs, _, learner=learner, n_steps=n_steps, n_inputs=n_inputs):
             weights, held = (learner._weights, learner._kept), tuple(learner._held.values())
@@ -144,7 +148,7 @@ def gru(rng, peak_gflops):
             forward_only(weights, moments, learner._opt.hyper, held, xs.ravel(), n_steps, n_inputs, learner.n_lanes)
 
         fresh = lambda s=n_steps, k=n_inputs: data(rng, s, k)  # noqa: E731
-        plain, sgemv = rate(forward, n_steps, fresh), rate(products, n_steps)
+        plain, sgemv = rate(forward, n_steps, fresh), rate(multiply, n_steps)
         traced = rate(lambda xs, _, f=learner: f.advance(xs), n_steps, fresh)
         learned = rate(learner.run, n_steps, fresh)
         print(
