@@ -79,7 +79,21 @@ class Fused(abc.ABC):
         self._errors = np.zeros(self.n_streams * self.n_outputs, dtype)
         self._outputs = np.zeros(0, dtype)
         self._held = self._fresh()
-        self._h.reshape(self.n_streams, -1)[:, self._width - LANES] = 1.0
+        self._held["h"].reshape(self.n_streams, -1)[:, self._width - LANES] = 1.0
+        self._gather()
+
+    def _gather(self) -> None:
+        """Put together what every call of the kernel takes; no array is ever replaced."""
+        opt, of_readout = self._opt, self._readout_opt
+        self._fixed = (*self._packed(), opt.hyper, opt.rates, self._counts, tuple(self._held.values()))
+        self._fixed_readout = (
+            self._readout, self._readout[:0], *of_readout.moments, of_readout.hyper, of_readout.rates,
+            self._readout_counts,
+        )  # fmt: skip
+        # Where the entries of h, and the 1, lie in a row of the kernel's h.
+        starts = range(0, self._width - LANES, self.n_lanes)
+        parts = [start + np.arange(self.cell.n_units) for start in starts]
+        self._columns = np.concatenate([*parts, [self._width - LANES]])
 
     # -- what a cell says --------------------------------------------------------------------------------
     @abc.abstractmethod
@@ -95,8 +109,12 @@ class Fused(abc.ABC):
         """Return everything else the kernel holds, in its order, "h", "q" among it."""
 
     @abc.abstractmethod
-    def _call(self, sizes: tuple[int, ...], data: tuple[Array, ...], results: tuple[Array, ...]) -> None:
-        """Run the kernel."""
+    def _packed(self) -> tuple[Any, ...]:
+        """Return the kernel's weights and moments."""
+
+    @abc.abstractmethod
+    def _kernel(self) -> Any:
+        """Return the compiled function."""
 
     @abc.abstractmethod
     def _gradient(self, dl_dh: Array) -> Array:
@@ -126,7 +144,7 @@ class Fused(abc.ABC):
     @property
     def readout(self) -> Array:
         """The readout's weights, float[n_outputs, n_hidden + 1], the bias last: a copy; assign to change them."""
-        weights = self._readout.reshape(self.n_outputs, -1)[:, self._columns()].copy()
+        weights = self._readout.reshape(self.n_outputs, -1)[:, self._columns].copy()
         weights.flags.writeable = False
         return weights
 
@@ -135,13 +153,7 @@ class Fused(abc.ABC):
         value = checks.array("readout", value, (self.n_outputs, self.cell.n_hidden + 1), self.cell.dtype)
         if not checks.all_finite(value):
             raise ValueError(f"readout must be finite, got {value[~np.isfinite(value)][0]}")
-        self._readout.reshape(self.n_outputs, -1)[:, self._columns()] = value
-
-    def _columns(self) -> Int64:
-        """Return where the entries of h, and the 1, lie in a row of the kernel's h."""
-        per_unit = self._width // self.n_lanes
-        parts = [i * self.n_lanes + np.arange(self.cell.n_units) for i in range(per_unit)]
-        return np.concatenate([*parts, [self._width - LANES]])
+        self._readout.reshape(self.n_outputs, -1)[:, self._columns] = value
 
     @property
     def outputs(self) -> Array:
@@ -170,7 +182,7 @@ class Fused(abc.ABC):
     def learn(self, dl_dh: Array) -> None:
         """Update the weights by the gradient of the last step's loss, once a step; as `rl.Updates.add`."""
         q = self._checked(dl_dh)
-        self._held["q"].reshape(self.n_streams, -1)[:, self._columns()[:-1]] = q
+        self._held["q"].reshape(self.n_streams, -1)[:, self._columns[:-1]] = q
         self._counts[1] = 2
         self._ready = False
 
@@ -266,17 +278,13 @@ class Fused(abc.ABC):
         if self._counts[1] == 2:
             self._finish()
 
-    def _readout_packed(self, learn: bool) -> tuple[Any, ...]:
-        opt = self._readout_opt
-        return self._readout, self._readout[:0], *opt.moments, opt.hyper, opt.rates, self._readout_counts, learn
+    def _call(self, sizes: tuple[int, ...], data: tuple[Array, ...], results: tuple[Array, ...]) -> None:
+        """Run the kernel."""
+        self._kernel()(*self._fixed, sizes, data, (*self._fixed_readout, bool(sizes[5])), results)
 
     # -- arguments ---------------------------------------------------------------------------------------
-    @property
-    def _h(self) -> Array:
-        return self._held["h"]
-
     def _hidden(self) -> Array:
-        h = self._h.reshape(self.n_streams, -1)[:, self._columns()[:-1]]
+        h = self._held["h"].reshape(self.n_streams, -1)[:, self._columns[:-1]]
         return np.ascontiguousarray(h.reshape(self._streams(self.cell.n_hidden)))
 
     def _streams(self, *after: int) -> tuple[int, ...]:

@@ -73,15 +73,12 @@ class FusedElstm(Fused):
         return held
 
     def _packed(self) -> tuple[Any, ...]:
-        cut = self._cut
-        kept, (m, v) = self._kept, self._opt.moments
+        cut, kept, (m, v) = self._cut, self._kept, self._opt.moments
         weights = (self._weights[:cut], self._weights[cut:], kept[:cut], kept[cut:])
-        moments = (m[:cut], v[:cut], m[cut:], v[cut:])
-        return weights, moments, self._opt.hyper, self._opt.rates, self._counts, tuple(self._held.values())
+        return weights, (m[:cut], v[:cut], m[cut:], v[cut:])
 
-    def _call(self, sizes: tuple[int, ...], data: tuple[Array, ...], results: tuple[Array, ...]) -> None:
-        run: Any = fused_elstm.run_one if self.n_streams == 1 else fused_elstm.run_batch
-        run(*self._packed(), sizes, data, self._readout_packed(bool(sizes[5])), results)
+    def _kernel(self) -> Any:
+        return fused_elstm.run_one if self.n_streams == 1 else fused_elstm.run_batch
 
     def _blocks(self, name: str) -> Array:
         """Return float[B, n] of a held float[N/16, B, 16]."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from amper.protocols import Array, Int64
@@ -53,10 +55,11 @@ class FusedGru(Fused):
         held["one"][:] = 1.0
         return held
 
-    def _call(self, sizes: tuple[int, ...], data: tuple[Array, ...], results: tuple[Array, ...]) -> None:
-        opt = (tuple(self._opt.moments), self._opt.hyper, self._opt.rates, self._counts)
-        readout = self._readout_packed(bool(sizes[5]))
-        fused_gru.run((self._weights, self._kept), *opt, tuple(self._held.values()), sizes, data, readout, results)
+    def _packed(self) -> tuple[Any, ...]:
+        return (self._weights, self._kept), tuple(self._opt.moments)
+
+    def _kernel(self) -> Any:
+        return fused_gru.run
 
     def _gradient(self, dl_dh: Array) -> Array:
         n, b, rows = self.cell.n_units, self.n_streams, self._n_rows

@@ -53,15 +53,16 @@ class FusedRtu(Fused):
         }
         return {name: aligned_zeros(size, self.cell.dtype) for name, size in sizes.items()}
 
-    def _call(self, sizes: tuple[int, ...], data: tuple[Array, ...], results: tuple[Array, ...]) -> None:
+    def _packed(self) -> tuple[Any, ...]:
         cut, (m, v) = self._cut, self._opt.moments
         weights = (self._weights[:cut], self._weights[cut:], self._kept[:cut])
-        moments = (m[:cut], v[:cut], m[cut:], v[cut:])
-        opt = (self._opt.hyper, self._opt.rates, self._counts)
-        readout = self._readout_packed(bool(sizes[5]))
-        fused_rtu.run(
-            weights, moments, *opt, tuple(self._held.values()), (*sizes, int(self.linear)), data, readout, results
-        )
+        return weights, (m[:cut], v[:cut], m[cut:], v[cut:])
+
+    def _kernel(self) -> Any:
+        return fused_rtu.run
+
+    def _sizes(self, n_steps: int, loss: int, learn: bool, finish: bool = False) -> tuple[int, ...]:
+        return *super()._sizes(n_steps, loss, learn, finish), int(self.linear)
 
     def _blocks(self, name: str, n_vectors: int) -> Array:
         """Return float[n_vectors, B, n] of a held float[N/16, B, n_vectors, 16]."""
