@@ -1,10 +1,12 @@
 """Fused cells: equal to the plain learners over 1,000 steps of learning, to the bit the same by any way of running."""
 
 import importlib.util
+import re
 import sys
 import zlib
 from pathlib import Path
 
+import llvmlite.binding
 import numpy as np
 import pytest
 from numba import njit
@@ -231,7 +233,7 @@ def test_an_elstm_with_a_softmax_readout_learns_what_came_before():
 PLANTED = [
     ("elstm", elstm, "fused_elstm", "store(d, at, fma(to_z, wz, fma(to_f, wf, f)))", "store(d, at, f)"),
     ("elstm", elstm, "fused_elstm", "rest * (one - z * z), (c - z) * f * rest", "rest * (one - z), (c - z) * f * rest"),
-    ("elstm", elstm, "fused_elstm", "splat(hyper, 0), _back(out, delta, m, n_lanes))", "splat(hyper, 0), zero)"),
+    ("elstm", elstm, "fused_elstm", "_back(out, delta, m, n_lanes)))", "fill(load(q, m), 0.0)))"),
     ("elstm", elstm, "fused_elstm", "store(before, m, load(source, m))", "store(before, m, load(before, m))"),
     ("rtu", rtu, "fused_rtu", "zero - rate * t1", "rate * t1"),
     ("rtu", rtu, "fused_rtu", "fma(q2, a, zero - q1 * b)", "fma(q2, a, q1 * b)"),
@@ -270,6 +272,24 @@ def test_a_mistake_planted_in_a_kernel_is_caught(name, user, file, right, wrong,
     ours.run(xs, targets, resets=resets)
     theta, _, _ = plain_run(ours.cell, learner, None, "squared", Sgd(), 1e-3, xs, targets, resets)
     assert error(ours.theta, theta) > 100 * LIMIT["float64"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_compiled_code_multiplies_and_adds_whole_vectors(dtype, tmp_path, monkeypatch):
+    if not llvmlite.binding.get_host_cpu_features().get("fma"):
+        pytest.skip("this processor has no fused multiply-add of x86")
+    monkeypatch.setattr(
+        elstm, "fused_elstm", planted(tmp_path, "fused_elstm", "fma(f, c, rest * z)", "fma(f, c, rest * z)")
+    )
+    made("elstm", dtype=dtype, loss="squared", n_outputs=1).run(np.ones((2, 5)), np.ones((2, 1)))
+    run = elstm.fused_elstm.run_one
+    assembly = run.inspect_asm(run.signatures[0])
+    whole = re.findall(rf"vfn?m\w+p{'s' if dtype == 'float32' else 'd'}.*[yz]mm", assembly)
+    single = re.findall(r"vfn?m\w+s[sd]", assembly)
+    print(f"{dtype}: {len(whole)} of vectors, {len(single)} of single numbers")
+    assert len(whole) > 100
+    assert len(single) < 20  # the loss
 
 
 def test_the_comparison_sees_a_step_size_wrong_by_a_part_in_a_million():
@@ -383,6 +403,15 @@ def test_steps_learning_and_gradients_refuse_what_does_not_fit():
         ours.theta = np.full(ours.cell.n_params, np.nan)
     with pytest.raises(ValueError, match="read-only"):
         ours.theta[:] = 0.0
+
+
+def test_without_a_loss_there_is_an_empty_readout():
+    for batch in (None, 2):
+        ours = made("elstm", batch=batch)
+        ours.step(np.ones(5 if batch is None else (2, 5)))
+        assert ours.readout.shape == (0, 21)
+        assert ours.outputs.size == 0
+        assert made("elstm", batch=batch, loss="squared", n_outputs=2).readout.shape == (2, 21)
 
 
 def test_a_loss_that_is_not_finite_is_named():

@@ -144,7 +144,7 @@ class Fused(abc.ABC):
     @property
     def readout(self) -> Array:
         """The readout's weights, float[n_outputs, n_hidden + 1], the bias last: a copy; assign to change them."""
-        weights = self._readout.reshape(self.n_outputs, -1)[:, self._columns].copy()
+        weights = self._readout.reshape(self.n_outputs, self._width)[:, self._columns].copy()
         weights.flags.writeable = False
         return weights
 
@@ -153,13 +153,14 @@ class Fused(abc.ABC):
         value = checks.array("readout", value, (self.n_outputs, self.cell.n_hidden + 1), self.cell.dtype)
         if not checks.all_finite(value):
             raise ValueError(f"readout must be finite, got {value[~np.isfinite(value)][0]}")
-        self._readout.reshape(self.n_outputs, -1)[:, self._columns] = value
+        self._readout.reshape(self.n_outputs, self._width)[:, self._columns] = value
 
     @property
     def outputs(self) -> Array:
         """Outputs of the readout at every step of the last `run`, float[T, n_outputs] or float[T, B, n_outputs]."""
         streams = () if self.batch is None else (self.batch,)
-        return self._outputs.reshape(-1, *streams, self.n_outputs).copy()
+        n_steps = self._outputs.size // (self.n_streams * max(self.n_outputs, 1))
+        return self._outputs.reshape(n_steps, *streams, self.n_outputs).copy()
 
     def step(self, x: Array) -> Array:
         """Advance by one input; as `rl.protocols.Learner.step`.
