@@ -1,7 +1,7 @@
 """Machines as TOML files: a name and parameters, valid by `presets/machine.schema.json`; errors name file and key.
 
 A file holds `name = "amper-fr"`, and of that machine's parameters what it likes: `readout = "rank_select"`. The path
-of a technology, `technology = "mine.toml"`, is as seen from the file.
+of a technology, `technology = "mine.toml"`, or of a measurement, is as seen from the file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class MachineFile:
     name : str
         One of `hwsim.machines.available()`.
     parameters : mapping
-        What the file gives to that machine; the path of a technology is already one from the working folder.
+        What the file gives to that machine; paths are already ones from the working folder.
     """
 
     path: Path
@@ -71,6 +71,8 @@ class MachineFile:
         about = message.split(maxsplit=1)[0]
         if about == "parameters":  # of ... must be among ..., got 'key'
             about = message.rpartition("got ")[2].strip("'")
+        if about == "array":  # of ...: words must ...
+            about = message.partition(": ")[2].split(maxsplit=1)[0]
         candidates = _GEOMETRY if about == "words" else (about,)
         if f"in {str(self.parameters.get('technology'))!r}" in message:  # what is wrong inside that file
             candidates = ("technology",)
@@ -98,7 +100,8 @@ def load_machine(path: str | Path) -> MachineFile:
     known = machines.available()
     name = document.pop("name")
     one_of(f"name in {str(path)!r}", name, known, did_you_mean(name, known).removeprefix("; "))
-    given = document.get("technology")
-    if isinstance(given, str) and given.endswith(".toml"):
-        document["technology"] = str(path.parent / given)
+    for key, suffix in (("technology", ".toml"), ("measurement", ".json")):
+        given = document.get(key)
+        if isinstance(given, str) and given.endswith(suffix):
+            document[key] = str(path.parent / given)
     return MachineFile(path=path, name=name, parameters=document)

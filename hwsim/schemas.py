@@ -36,7 +36,7 @@ def read_toml(parameter: str, path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: bytes, syntax, integers of 5,000 digits
         raise ValueError(f"{parameter} must name a readable TOML file, got {str(path)!r}: {error}") from error
 
 
@@ -76,7 +76,8 @@ def _is_whole(_: Any, value: Any) -> bool:
 
 
 def _is_finite(_: Any, value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) < math.inf  # unlike math.isfinite, also of integers beyond every float
 
 
 def dotted(keys: Iterable[str | int]) -> str:

@@ -2,16 +2,18 @@
 
 import functools
 import inspect
+from importlib import resources
 
 import pytest
 from jsonschema import Draft202012Validator
 
 import hwsim
+from amper.trace import OpKind
 from experiments.cli import main
 from experiments.compose import MachineSpec
-from hwsim import machines
+from hwsim import machines, measurement
 from hwsim.configuration import load_machine
-from hwsim.machines import amper
+from hwsim.machines import amper, gpu_sumtree
 from hwsim.schemas import schema
 
 GOOD = """
@@ -73,6 +75,22 @@ def test_the_schema_offers_the_choices_of_the_code():
     assert tuple(known["readout"]["enum"]) == amper.READOUTS
     assert tuple(known["neighbours"]["enum"]) == amper.NEIGHBOURS
     assert (known["bits"]["minimum"], known["bits"]["maximum"]) == amper._BITS
+    tree = schema("machine")["$defs"]["sumtree-gpu"]["properties"]
+    assert tuple(tree["gpu"]["enum"]) == gpu_sumtree.GPUS
+    assert set(tree["quality"]["enum"]) == {*gpu_sumtree.QUALITIES, *gpu_sumtree.VARIANT_OF}
+    assert [f"{figure}_us" for figure in tree["figure"]["enum"]] == list(measurement.FIGURES)
+
+
+def test_a_file_can_name_a_measured_gpu_and_its_own_measurement(write, tmp_path):
+    text = 'name = "sumtree-gpu"\nquality = "fused-graph"\nfigure = "device"\nmeasurement = '
+    shipped = hwsim.machine(write(f'{text}"h100"\n'), n_rows=20_000)
+    assert shipped == hwsim.machine(
+        "sumtree-gpu", n_rows=20_000, quality="fused-graph", figure="device", measurement="h100"
+    )
+    original = resources.files("hwsim") / "measurements" / "h100.json"
+    (tmp_path / "mine.json").write_text(original.read_text(encoding="utf-8"), encoding="utf-8")
+    own = hwsim.machine(write(f'{text}"mine.json"\n'), n_rows=20_000)
+    assert own.split_fs(OpKind.SAMPLE, 64) == shipped.split_fs(OpKind.SAMPLE, 64)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +131,17 @@ def test_the_schema_offers_the_choices_of_the_code():
             '"t.toml"',
             "technology in '.*mine.toml': technology must name a readable TOML file, got '/.*/t.t",
         ),
-        ("bits = 32", "rows_per_array = 62", "rows_per_array in '.*mine.toml': words x bits must be a geometry"),
+        ("clock_ghz = 1", f"clock_ghz = {10**400}", "clock_ghz in '.*mine.toml': clock_ghz must be finite and above 0"),
+        (
+            'bits = 32\nclock_ghz = 1\ntechnology = "evacam-fefet45"',
+            "rows_per_array = 62",
+            "rows_per_array in '.*mine.toml': words x bits must be a geometry",
+        ),
+        (
+            "n_csb_ports = 2\n",
+            "n_csb_ports = 2\nrows_per_array = 8\n",
+            "rows_per_array in '.*mine.toml': array of 'evacam-fefet45': words must lie between 16 and 1024",
+        ),
     ],
 )
 def test_a_bad_file_is_refused_by_file_and_key(write, old, new, message):

@@ -191,6 +191,11 @@ PARTS = "".join(
         ("value = 2.0", "value = inf", r"array\[0\].search_ns.value in '.*mine.toml' must be a finite number, got inf"),
         ("value = 2.0", "value = -2.0", r"array\[0\].search_ns.value in '.*mine.toml' must be a.*, got -2.0"),
         ("value = 2.0", "value = 0.0", r"array\[0\].search_ns.value in '.*mine.toml' must be above 0, got 0.0"),
+        ("value = 2.0", "value = 1e300", r"array\[0\].search_ns.value in '.*' must be at most 1e\+18, got 1e\+300"),
+        ("value = 2.0", f"value = {10**400}", r"array\[0\].search_ns.value in '.*' must be at most 1e\+18, got 10000"),
+        ("value = 2.0", f"value = {'1' * 5_000}", "technology must name a readable TOML file, got '.*mine.toml'"),
+        ("value = 2.0", f"value = {'[' * 3_000}", "technology must name a readable TOML file, got '.*mine.toml'"),
+        ('"a paper, table 1"', '" "', r"array\[0\].search_ns.source in '.*mine.toml' must not be empty, got ' '"),
         ('2.0, unit = "ns"', '2.0, unit = "ps"', r"array\[0\].search_ns.unit in '.*' must be 'ns', got 'ps'"),
         ('2.0, unit = "ns"', '2.0, unit = ""', r"array\[0\].search_ns.unit in '.*' must .*, got ''"),
         ('2.0, unit = "ns"', "2.0", r"array\[0\].search_ns.unit in '.*mine.toml' must be given, got nothing"),
@@ -244,6 +249,27 @@ def test_a_bad_file_is_refused_by_file_and_key(write, old, new, message):
     assert old in GOOD
     path = write(GOOD.replace(old, new))
     with pytest.raises(ValueError, match=message):
+        hwsim.technology(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "unit", "rule"),
+    [
+        # Each of these would divide by nothing, take its logarithm, or search for a size without end.
+        ("sram.area_efficiency", 0, "1", "above 0"),
+        ("sram.area_efficiency", 1.2, "1", "at most 1"),
+        ("sram.energy_32kb_pj", 0, "pJ", "above 0"),
+        ("sram_size.fast_bytes", 0, "B", "at least 1"),
+        ("sram_size.fast_bytes", 0.5, "B", "at least 1"),
+        ("sram_size.two_port_area", 0, "1", "above 0"),
+        ("best_match.factor", 0, "1", "above 0"),
+        ("endurance.writes", 0, "1", "above 0"),
+    ],
+)
+def test_a_number_that_no_machine_could_use_is_refused_when_read(write, key, value, unit, rule):
+    section, _, name = key.partition(".")
+    path = write(f'{GOOD}\n[{section}]\n{name} = {{ value = {value}, unit = "{unit}", source = "s" }}\n')
+    with pytest.raises(ValueError, match=rf"{key}.value in '.*mine.toml' must be {rule}, got {value}"):
         hwsim.technology(path)
 
 
