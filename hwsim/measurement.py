@@ -19,6 +19,7 @@ FORMAT = 1
 #: What stands in a row, microseconds: see `hwsim.calibrate`.
 FIGURES = ("idle_us", "queued_us", "device_us", "host_us")
 KINDS = ("sample", "update")
+_LONGEST_US = 1e9
 Point = tuple[int, int]  # n, b
 
 
@@ -140,7 +141,7 @@ def write(path: str | Path, document: Mapping[str, Any]) -> None:
 def _load(path: Path, name: str) -> Measurement:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: bytes, syntax, integers of 5,000 digits
         raise ValueError(f"measurement must name a readable JSON file, got {str(path)!r}: {error}") from error
     where = f"in {str(path)!r}"
     if not isinstance(document, dict) or document.get("kind") != "gpu-sum-tree":
@@ -173,14 +174,18 @@ def _row(where: str, at: str, row: Any) -> tuple[tuple[str, str], Point, dict[st
         raise ValueError(f"{at}.variant {where} must be a text, got {row.get('variant')!r}")
     kind = checks.one_of(f"{at}.kind {where}", row.get("kind"), KINDS)
     for key in ("n", "b"):
-        if isinstance(row.get(key), bool) or not isinstance(row.get(key), int) or row[key] < 1:
-            raise ValueError(f"{at}.{key} {where} must be a whole number of at least 1, got {row.get(key)!r}")
+        if isinstance(row.get(key), bool) or not isinstance(row.get(key), int) or not 1 <= row[key] <= checks.LARGEST:
+            raise ValueError(
+                f"{at}.{key} {where} must be a whole number from 1 to {checks.LARGEST}, got {row.get(key)!r}"
+            )
     times = {}
     for figure in FIGURES:
         spread = row.get(figure)
         value = spread.get("median") if isinstance(spread, dict) else None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-            raise ValueError(f"{at}.{figure}.median {where} must be a finite number above 0, got {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LONGEST_US:
+            raise ValueError(
+                f"{at}.{figure}.median {where} must be a number above 0 and at most {_LONGEST_US:g}, got {value!r}"
+            )
         times[figure] = float(value)
     return (row["variant"], kind), (row["n"], row["b"]), times
 

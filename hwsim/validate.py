@@ -7,6 +7,7 @@ spread. `amper validate` prints them.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,8 @@ SCOPES: Mapping[str, str] = {
     "scaled": "180 nm blocks brought to 45 nm by Stillmaker and Baas, against the same blocks synthesised at 45 nm: "
     "delays lie within high performance .. low power, energies come out too low, areas too large.",
     "events": "Formula against event simulation, op by op, on a synthetic trace; in femtoseconds, where both apply.",
-    "measured": "The model of a sum tree on an H100 against one measured: launch time 5 us, its interval 2.6 to 10.",
+    "measured": "The model of a sum tree on a GPU against one measured there: launch time 5 us, its interval 2.6 to "
+    "10.",
 }
 #: What nothing above tells.
 NOT_COVERED = (
@@ -97,7 +99,7 @@ def validate(measured: str | Path | Measurement | None = "h100") -> list[Check]:
     Raises
     ------
     ValueError
-        If there is no such measurement.
+        If there is no such measurement, or it is of a GPU that has no model.
     """
     taken = measurement(measured) if isinstance(measured, str | Path) else measured
     evacam = technology("evacam-fefet45")
@@ -227,20 +229,31 @@ _GPU = (
     ("eager", "torch", "idle_us", "eager operations"),
     ("torchrl", "torchrl", "idle_us", "TorchRL"),
 )
+#: What the modelled GPUs call themselves.
+_CALLED = {"gtx1080": "GTX 1080", "v100": "V100", "a100": "A100", "h100": "H100"}
+
+
+def _modelled(name: str) -> str:
+    """Return which of the modelled GPUs calls itself `name`."""
+    for key, words in _CALLED.items():
+        if re.search(rf"\b{words}\b(?! Ti)", name):
+            return key
+    raise ValueError(f"measurement must be of a GPU that has a model, {', '.join(_CALLED.values())}, got {name!r}")
 
 
 def gpu(taken: Measurement, batch_size: int = 64) -> Iterator[Check]:
-    """Yield the model of the H100's sum tree beside a measurement, where both know the size."""
+    """Yield the model of that GPU's sum tree beside a measurement, where both know the size."""
     from amper.trace import OpKind
     from hwsim.machines.gpu_sumtree import T_OP_INTERVAL_US, GpuSumtree
 
+    model = _modelled(taken.gpu)
     for quality, variant, figure, words in _GPU:
         if variant not in taken.variants:
             continue
         for kind in (OpKind.SAMPLE, OpKind.UPDATE):
             name = kind.name.lower()
             for n in sorted({n for n, _ in taken.medians[variant, name]}):
-                tree = GpuSumtree(n_rows=n, gpu="h100", quality=quality)
+                tree = GpuSumtree(n_rows=n, gpu=model, quality=quality)
                 us = [sum(t.split_fs(kind, batch_size)) / 1e9 for t in (tree, *map(tree.with_t_op, T_OP_INTERVAL_US))]
                 yield Check(
                     kind="measured",

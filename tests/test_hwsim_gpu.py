@@ -199,10 +199,12 @@ def changed(**changes):
         ({"rows": ["x"]}, r"rows\[0\] in '.*gpu.json' must be an object, got 'x'"),
         ({"rows": changed(variant=3)}, r"rows\[0\].variant in '.*' must be a text, got 3"),
         ({"rows": changed(kind="insert")}, r"rows\[0\].kind in '.*' must be one of 'sample', 'update', got 'insert'"),
-        ({"rows": changed(n=True)}, r"rows\[0\].n in '.*' must be a whole number of at least 1, got True"),
-        ({"rows": changed(b=0)}, r"rows\[0\].b in '.*' must be a whole number of at least 1, got 0"),
-        ({"rows": changed(idle_us=None)}, r"rows\[0\].idle_us.median in '.*' must be a finite number above 0"),
-        ({"rows": changed(host_us={"median": -1.0})}, r"rows\[0\].host_us.median in '.*' must be .* above 0, got -1.0"),
+        ({"rows": changed(n=True)}, r"rows\[0\].n in '.*' must be a whole number from 1 to \d+, got True"),
+        ({"rows": changed(b=0)}, r"rows\[0\].b in '.*' must be a whole number from 1 to \d+, got 0"),
+        ({"rows": changed(n=10**400)}, r"rows\[0\].n in '.*' must be a whole number from 1 to \d+, got 1000"),
+        ({"rows": changed(idle_us=None)}, r"rows\[0\].idle_us.median in '.*' must be a number above 0"),
+        ({"rows": changed(idle_us={"median": 10**400})}, r"rows\[0\].idle_us.median in '.*' must be .* at most 1e\+09"),
+        ({"rows": changed(host_us={"median": -1.0})}, r"rows\[0\].host_us.median in '.*' must be .* above 0 .*, got -1.0"),
         ({"rows": changed(b=64)}, r"rows\[\d\] in '.*' must be measured once"),
         ({"rows": document()["rows"][1:]}, r"rows in '.*' must hold every b at every n, got none for fused sample"),
         ({"rows": document()["rows"][::2]}, "rows in '.*' must hold every b at every n, got none for .* update"),
@@ -215,8 +217,9 @@ def test_a_bad_file_is_refused_by_file_and_key(path, changes, message):
 
 
 def test_what_is_no_file_and_no_name_is_refused(tmp_path):
-    (tmp_path / "bad.json").write_text("{")
-    for name in (tmp_path / "bad.json", tmp_path / "absent.json", str(tmp_path / "absent.json")):
+    for name, text in (("bad.json", "{"), ("deep.json", "[" * 100_000), ("long.json", "1" * 5_000)):
+        (tmp_path / name).write_text(text)
+    for name in (*tmp_path.glob("*.json"), tmp_path / "absent.json", str(tmp_path / "absent.json")):
         with pytest.raises(ValueError, match="measurement must name a readable JSON file"):
             measurement.measurement(name)
     with pytest.raises(ValueError, match=r"measurement must be one of .*, got 'h1'; give the path"):
@@ -280,8 +283,9 @@ def test_a_machine_says_whether_it_was_measured(path):
         hwsim.machine("sumtree-gpu", n_rows=500, measurement=path),
     )
     assert (modelled.is_measured, measured.is_measured) == (False, True)
-    assert "not validated on a GPU yet" in modelled.not_covered
-    assert "not validated on a GPU yet" not in measured.not_covered
+    assert any("not validated on this GPU (a100), only on an H100" in text for text in modelled.not_covered)
+    h100 = hwsim.machine("sumtree-gpu", n_rows=500, gpu="h100")
+    assert not any("not validated" in text for machine in (measured, h100) for text in machine.not_covered)
     assert any("measured on one Test GPU" in text for text in measured.not_covered)
     assert measured.parameters() == {
         "name": "sumtree-gpu", "n_rows": 500, "gpu": "Test GPU", "quality": "fused", "figure": "idle",

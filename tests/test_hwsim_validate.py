@@ -6,6 +6,7 @@ import json
 import pytest
 
 import hwsim
+from amper.trace import OpKind
 from experiments import cli, validation
 from hwsim import validate
 from hwsim.measurement import measurement
@@ -65,6 +66,24 @@ def test_the_model_of_the_h100_is_held_against_the_measurement_and_its_launch_in
     assert eager.expected == taken.latency_us("torch", "sample", 20_000, 64)
     assert eager.found == pytest.approx(7 * 15 * 5.0)
     assert of_kind(validate.validate(None), "measured") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("NVIDIA A100-SXM4-80GB", "a100"), ("Tesla V100-SXM2-16GB", "v100"), ("NVIDIA GeForce GTX 1080", "gtx1080")],
+)
+def test_a_measurement_is_held_against_the_model_of_its_own_gpu(name, model):
+    taken = dataclasses.replace(measurement("h100"), gpu=name)
+    fused = next(c for c in validate.gpu(taken) if "hidden" in c.subject and c.quantity == "sample")
+    tree = hwsim.machine("sumtree-gpu", n_rows=5_000, gpu=model)
+    assert fused.found == sum(tree.split_fs(OpKind.SAMPLE, 64)) / 1e9
+
+
+@pytest.mark.parametrize("name", ["NVIDIA GeForce GTX 1080 Ti", "NVIDIA A1000", "Radeon"])
+def test_a_gpu_without_a_model_is_refused(name):
+    taken = dataclasses.replace(measurement("h100"), gpu=name)
+    with pytest.raises(ValueError, match=rf"measurement must be of a GPU that has a model, .*H100, got '{name}'"):
+        list(validate.gpu(taken))
 
 
 def test_the_command_prints_every_kind_and_what_is_not_covered(capsys):

@@ -146,7 +146,8 @@ class GpuSumtree:
     def not_covered(self) -> tuple[str, ...]:
         """What the numbers leave out."""
         if self._measured is None:
-            return ("energy and area of a GPU", "not validated on a GPU yet", *_nearest(self.gpu))
+            known = "" if self.gpu == "h100" else f"not validated on this GPU ({self.gpu}), only on an H100; "
+            return ("energy and area of a GPU", f"{known}errors against an H100: amper validate", *_nearest(self.gpu))
         return (
             "energy and area of a GPU",
             f"measured on one {self._measured.gpu} with nothing else on it, fresh inputs, warm code: not what an "
