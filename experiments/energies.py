@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-import hwsim
 from experiments.contenders import ON_CHIP
 from experiments.measures import STEPS_PER_SECOND
 from experiments.speedups import Speedup
 from experiments.study import Row
 from hwsim import units
+from hwsim.technology import technology
 
 _SERVED = ("per", "amper-fr")  # traces that a design for a chip serves beside AMPER-fr's default machines
 
@@ -46,13 +46,21 @@ def energies(rows: Sequence[Row], best: Mapping[tuple[str, str, int], Speedup], 
 
 
 def _lost(best: Mapping[tuple[str, str, int], Speedup], quantity: str, n: int) -> str:
-    """Return to how many designs AMPER-fr's best machine loses, and to which where it is not to all or none."""
+    """Return to how many designs AMPER-fr's best machine loses, and which it cannot be told apart from.
+
+    Designs are named where they are not all or none.
+    """
     found = {ON_CHIP[key]: best[key, quantity, n] for key in ON_CHIP if (key, quantity, n) in best}
     if not found:
         return units.NOT_AVAILABLE
-    lost = [name for name, speedup in found.items() if speedup.ratio < 1]
-    named = f" ({', '.join(lost)})" if 0 < len(lost) < len(found) else ""
-    return f"AMPER-fr loses to {len(lost)} of {len(found)} designs{named}"
+
+    def counted(names: Collection[str]) -> str:
+        return f"{len(names)}" + (f" ({', '.join(names)})" if 0 < len(names) < len(found) else "")
+
+    lost = [name for name, speedup in found.items() if speedup.most < 1]
+    alike = [name for name, speedup in found.items() if speedup.least <= 1 <= speedup.most]
+    said = f"of {len(found)} designs AMPER-fr loses to {counted(lost)}"
+    return f"{said} and cannot be told apart from {counted(alike)}" if alike else said
 
 
 def wear(rows: Sequence[Row]) -> str:
@@ -66,23 +74,26 @@ def wear(rows: Sequence[Row]) -> str:
     )
     if not said:
         return ""
+    limits = dict.fromkeys(_limit(row["parameters"]["technology"]) for row in mine)
     return (
         f"At {STEPS_PER_SECOND:,.0f} steps a second the row written most often lasts {'; '.join(said)}; an SRAM "
-        f"has no such limit. {_endurances(mine)}"
+        f"has no such limit. Years go with the writes that a cell survives: {'; '.join(limits)}."
     )
 
 
-def _endurances(rows: Sequence[Row]) -> str:
-    """Say what these years rest on."""
-    stated = {
-        name: hwsim.technology(name).cited()["endurance.writes"]
-        for name in dict.fromkeys(row["parameters"]["technology"] for row in rows)
-    }
-    said = dict.fromkeys(
-        f"{cited.value:.0e} writes a cell{' (assumed)' if cited.is_assumed else ''}, reported from {cited.low:.0e} to "
-        f"{cited.high:.0e}"
-        if cited.low is not None
-        else f"{cited.value:.0e} writes a cell"
-        for cited in stated.values()
-    )
-    return f"That takes {' or '.join(said)}: years shrink and grow in proportion."
+def _limit(name: str) -> str:
+    """Return how many writes the cells of a technology survive, and the interval declared, for reading.
+
+    Examples
+    --------
+    >>> _limit("evacam-fefet45")
+    '1e10 (1e4 to 1e12)'
+    """
+    cited = technology(name).sections["endurance"]["writes"]
+    interval = "" if cited.low is None else f" ({_power(cited.low)} to {_power(cited.high or cited.low)})"
+    return f"{_power(cited.value)}{interval}"
+
+
+def _power(value: float) -> str:
+    mantissa, _, exponent = f"{value:.0e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"

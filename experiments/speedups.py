@@ -177,6 +177,16 @@ class Speedup:
         return f"{show(self.theirs)} / {show(self.ours)}"
 
     @property
+    def least(self) -> float:
+        """The low end of its interval, the ratio itself where there is none."""
+        return self.ratio if self.low is None else min(self.ratio, self.low)
+
+    @property
+    def most(self) -> float:
+        """The high end of its interval, the ratio itself where there is none."""
+        return self.ratio if self.high is None else max(self.ratio, self.high)
+
+    @property
     def interval(self) -> str:
         """Its 95% interval; empty where there is none, or none to three digits."""
         if self.low is None or self.high is None or times(self.low) == times(self.high):

@@ -22,7 +22,7 @@ def summary(
     for i, n in enumerate(sizes):
         stage("drawing uncertain numbers", i, len(sizes))
         ratios += uncertainty.intervals(CONTENDERS, bare, traces, n)
-    assumed = uncertainty.ranking(CONTENDERS, traces, sizes[-1])
+    assumed = uncertainty.ranking(CONTENDERS, bare, traces, sizes[-1])
     stage("drawing uncertain numbers", len(sizes), len(sizes))
     return {
         "claim": {"source": "cited: Li et al., ICCAD 2022, abstract", "low": CLAIM[0], "high": CLAIM[1]},

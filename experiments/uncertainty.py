@@ -68,8 +68,14 @@ def _with_interval(ratio: Speedup, moved: Mapping[tuple[str, str, str], Mapping[
     return replace(ratio, low=ratio.ratio * float(low), high=ratio.ratio * float(high))
 
 
-def ranking(contenders: Sequence[Contender], traces: Mapping[str, Trace], n: int) -> list[Row]:
-    """Return, for each ratio of `RANKED`, what it becomes with one number at an end of its interval; largest first."""
+def ranking(
+    contenders: Sequence[Contender], ratios: Sequence[Speedup], traces: Mapping[str, Trace], n: int
+) -> list[Row]:
+    """Return, for each ratio of `RANKED`, what it becomes with one number at an end of its interval; largest first.
+
+    As an interval, what moves is found on a few samplings and applied to the ratio as reported.
+    """
+    reported = {(s.label, s.against, s.quantity): s.ratio for s in ratios if s.n == n}
     labels = {c.label: c for c in contenders}
     rows: list[Row] = []
     for label, key, quantity in RANKED:
@@ -78,7 +84,8 @@ def ranking(contenders: Sequence[Contender], traces: Mapping[str, Trace], n: int
         ends = [_at_end(a, end) for a in assumed for end in (0, 1)]
         field = QUANTITIES[quantity][0]
         ours, others = (_values(c, n, _end(traces, c, n), [_unchanged, *ends])[field] for c in (mine, theirs))
-        nominal, *moved = (float(value) for value in others / ours)
+        nominal = reported[label, key, quantity]
+        moved = [nominal * float(by) for by in (others / ours)[1:] / (others / ours)[0]]
         found = [
             {"label": label, "against": key, "quantity": quantity, "ratio": nominal, "name": a.name,
              "factors": list(a.ends), "value": a.value, "unit": a.unit, "source": a.source,

@@ -31,9 +31,9 @@ def verdict(rows: Sequence[Row], ratios: Sequence[Speedup], laws: Sequence[Mappi
 def _caveat() -> str:
     return (
         f"Measured are the trees on an H100 ({GPU}) and on a CPU core ({CPU}); read every other ratio as a model's. "
-        "Brackets hold 95% of what the declared uncertainty of all technology numbers at once makes of a ratio; "
-        "designs of other kinds are in none. Leakage is at 350 K with nothing gated, known by device class only, and "
-        "in no quantity but those that name it."
+        "Brackets hold 95% of what the declared uncertainty of all technology numbers at once makes of a ratio, and "
+        "are left out where that is nothing; designs of other kinds are in none. Leakage is at 350 K with nothing "
+        "gated, known by device class only, and in no quantity but those that name it."
     )
 
 
@@ -58,7 +58,7 @@ def _against(key: str, quality: str, ratios: Sequence[Speedup]) -> tuple[str, st
     """Return the figures of the machines of that key against one GPU quality; how the claim stands."""
     mine = _chosen(ratios, "sample", quality, key)
     found = [s.ratio for s in mine]
-    interval = min(s.low or s.ratio for s in mine), max(s.high or s.ratio for s in mine)
+    interval = min(s.least for s in mine), max(s.most for s in mine)
     figures = (
         f"{_span(found)} against {BASELINES[quality]} ({times(interval[0])} to {times(interval[1])} with the "
         "uncertainty)"
@@ -125,34 +125,26 @@ def _lost_off_chip(ratios: Sequence[Speedup]) -> str:
     """Name every search that is slower, in a sampling or a step, than something an AMPER machine is sold against."""
     worst: dict[tuple[str, str, str], Speedup] = {}
     for s in ratios:
-        if s.against in OFF_CHIP and s.quantity in ("sample", "step") and _least(s) < 1:
+        if s.against in OFF_CHIP and s.quantity in ("sample", "step") and s.least < 1:
             place = s.key, s.against, s.quantity
-            worst[place] = min(worst.get(place, s), s, key=_least)
+            worst[place] = min(worst.get(place, s), s, key=lambda other: other.least)
     if not worst:
         return "No AMPER machine loses to a baseline off the chip, in a sampling or in a step."
     said = [f"{s.label} to {BASELINES[s.against]}, {QUANTITIES[s.quantity][1]} {_figure(s)}" for s in worst.values()]
     return f"AMPER loses to baselines off the chip, at worst: {'; '.join(said)}."
 
 
-def _least(s: Speedup) -> float:
-    return s.ratio if s.low is None else min(s.ratio, s.low)
-
-
-def _most(s: Speedup) -> float:
-    return s.ratio if s.high is None else max(s.ratio, s.high)
-
-
 def _figure(s: Speedup) -> str:
     if s.ratio >= 1:
         return f"at the low end of the interval only ({s.text} at n = {s.n:,})"
-    return f"{s.text} at n = {s.n:,}"
+    return f"{s.text} at n = {s.n:,}{', though the interval reaches 1x' if s.most >= 1 else ''}"
 
 
 def _on_chip(ratios: Sequence[Speedup]) -> list[str]:
     """Say, of each design for a chip, in what AMPER-fr's best machine loses to it and in what it wins."""
     largest = max(s.n for s in ratios)
     best = best_machines(ratios)
-    lost = {q: sum(best[against, q, largest].ratio < 1 for against in ON_CHIP) for q in ("sample", "step")}
+    lost = {q: sum(best[against, q, largest].most < 1 for against in ON_CHIP) for q in ("sample", "step")}
     opening = (
         f"On a chip (modelled; n = {largest:,}; each quantity by AMPER-fr's best machine for it), of {len(ON_CHIP)} "
         f"designs without a TCAM {lost['sample']} sample faster than AMPER-fr and {lost['step']} step faster."
@@ -176,9 +168,9 @@ def _standing(against: str, largest: int, best: Mapping[tuple[str, str, int], Sp
     parts = [
         f"{verb} {', '.join(f'{QUANTITIES[q][1]} {s.text}' for q, s in chosen.items())}"
         for verb, chosen in (
-            ("loses", {q: s for q, s in here.items() if _most(s) < 1}),
-            ("wins", {q: s for q, s in here.items() if _least(s) > 1}),
-            ("cannot be told apart in", {q: s for q, s in here.items() if _least(s) <= 1 <= _most(s)}),
+            ("loses", {q: s for q, s in here.items() if s.most < 1}),
+            ("wins", {q: s for q, s in here.items() if s.least > 1}),
+            ("cannot be told apart in", {q: s for q, s in here.items() if s.least <= 1 <= s.most}),
         )
         if chosen
     ]

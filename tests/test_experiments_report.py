@@ -273,7 +273,8 @@ def test_the_verdict_follows_the_figures(value, words):
 
 def test_the_verdict_says_who_wins_energy_without_leakage_and_with_it():
     text = said(invented(100.0))
-    assert "In energy a step, dynamic AMPER-fr loses to 0 of 4 designs; with leakage AMPER-fr loses to 0 of 4" in text
+    alike = "of 4 designs AMPER-fr loses to 0 and cannot be told apart from 4"
+    assert f"In energy a step, dynamic {alike}; with leakage {alike};" in text
     rows = invented(100.0)
     for row in rows:
         if row["key"] == "tree16":
@@ -284,8 +285,15 @@ def test_the_verdict_says_who_wins_energy_without_leakage_and_with_it():
             row |= {"leakage_uw": None, "step_leakage_aj": None, "step_total_aj": None}
     text = said(rows)
     trees = [contenders.ON_CHIP[key] for key in ("tree16", "tree2")]
-    assert f"dynamic AMPER-fr loses to 1 of 4 designs ({trees[0]}); with leakage" in text
-    assert f"with leakage AMPER-fr loses to 2 of 4 designs ({', '.join(trees)}); leaked of a step's energy: " in text
+    others = [words for words in contenders.ON_CHIP.values() if words not in trees]
+    assert (
+        f"dynamic of 4 designs AMPER-fr loses to 1 ({trees[0]}) and cannot be told apart from 3 ("
+        f"{', '.join([trees[1], *others])}); with leakage"
+    ) in text
+    assert (
+        f"with leakage of 4 designs AMPER-fr loses to 2 ({', '.join(trees)}) and cannot be told apart from 2 ("
+        f"{', '.join(others)}); leaked of a step's energy: "
+    ) in text
     assert "AMPER-fr, evacam-fefet45 25%" in text
     assert "camasim-fefet45 states no leakage of its arrays" in text
     for row in rows:
@@ -296,6 +304,7 @@ def test_the_verdict_says_who_wins_energy_without_leakage_and_with_it():
 def test_the_verdict_says_how_long_cells_last():
     rows = invented(100.0)
     assert "the row written most often lasts 2.5 years in evacam-fefet45 (50 years if all rows shared" in said(rows)
+    assert "Years go with the writes that a cell survives: 1e10 (1e4 to 1e12)." in said(rows)
     for row in rows:
         row["endurance_years"] = None
     assert "written most often" not in said(rows)
@@ -346,6 +355,25 @@ def test_a_baseline_off_the_chip_that_is_faster_is_named_with_both_terms():
     )
     assert "AMPER-fr with csb 0.333x to 0.5x, with rank_select 0.333x to 0.5x" in text
     assert "No AMPER machine loses" not in text
+
+
+def test_what_the_interval_leaves_open_is_not_called_lost():
+    rows = invented(100.0)
+    for row in rows:
+        if row["key"] in ("cpu", "tree16"):
+            row |= {"sample_fs": 5e8, "step_fs": 5e8, "step_aj": 1e9}
+    wide = [
+        dataclasses.replace(s, low=s.ratio / 8, high=s.ratio * 8) if s.against in ("cpu", "tree16") else s
+        for s in speedups.speedups(rows)
+    ]
+    text, sure = verdict.verdict(rows, wide, LAWS), said(rows)
+    assert "of 4 designs without a TCAM 1 sample faster than AMPER-fr and 1 step faster" in sure
+    assert "of 4 designs without a TCAM 0 sample faster than AMPER-fr and 0 step faster" in text
+    assert "dynamic of 4 designs AMPER-fr loses to 1 (" in sure
+    assert "dynamic of 4 designs AMPER-fr loses to 0 and cannot be told apart from 4;" in text
+    reaches = "= 500 ns / 1.5 us at n = 20,000, though the interval reaches 1x"
+    assert reaches in text
+    assert reaches not in sure
 
 
 def test_the_verdicts_numbers_are_the_rows(report):

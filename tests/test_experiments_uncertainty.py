@@ -70,8 +70,10 @@ def test_draws_are_shared_so_that_a_common_factor_leaves_a_ratio_alone(machines,
     assert of(found, KEPT[0], "tree16", "step_energy_total").low is not None
 
 
-def test_the_ranking_lists_the_launch_time_first_and_moves_one_number_at_a_time(machines, traces):
-    rows = uncertainty.ranking(machines, traces, N)
+def test_the_ranking_lists_the_launch_time_first_and_moves_one_number_at_a_time(machines, ratios, traces):
+    rows = uncertainty.ranking(machines, ratios, traces, N)
+    for row in rows:
+        assert row["ratio"] == of(ratios, row["label"], row["against"], row["quantity"]).ratio
     assert next(row["name"] for row in rows) == "model.t_op_us"
     swings = {}
     for row in rows:

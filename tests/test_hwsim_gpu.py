@@ -204,7 +204,10 @@ def changed(**changes):
         ({"rows": changed(n=10**400)}, r"rows\[0\].n in '.*' must be a whole number from 1 to \d+, got 1000"),
         ({"rows": changed(idle_us=None)}, r"rows\[0\].idle_us.median in '.*' must be a number above 0"),
         ({"rows": changed(idle_us={"median": 10**400})}, r"rows\[0\].idle_us.median in '.*' must be .* at most 1e\+09"),
-        ({"rows": changed(host_us={"median": -1.0})}, r"rows\[0\].host_us.median in '.*' must be .* above 0 .*, got -1.0"),
+        (
+            {"rows": changed(host_us={"median": -1.0})},
+            r"rows\[0\].host_us.median in '.*' must be .* above 0 .*, got -1.0",
+        ),
         ({"rows": changed(b=64)}, r"rows\[\d\] in '.*' must be measured once"),
         ({"rows": document()["rows"][1:]}, r"rows in '.*' must hold every b at every n, got none for fused sample"),
         ({"rows": document()["rows"][::2]}, "rows in '.*' must hold every b at every n, got none for .* update"),
