@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,8 @@ def _own_or_based(document: Mapping[str, Any], path: Path, bases: Iterable[Techn
     found |= {key: document[key] for key in ("geometry", "node_nm", "scaling") if key in document}
     if found.get("geometry") == "fitted":
         _check_fitted(path, found.get("arrays", ()))
+        if "array" in document and path.parent != Path(__file__).parent / "presets":  # a preset's fit is tested once
+            _check_model(path, found["arrays"])
     return found
 
 
@@ -78,6 +80,16 @@ def _check_fitted(path: Path, arrays: Iterable[ArrayEntry]) -> None:
             if key not in entry.numbers or not entry.numbers[key].value > 0:
                 got = entry.numbers[key].value if key in entry.numbers else "nothing"
                 raise ValueError(f"array[{index}].{key} in {str(path)!r} must be above 0 to be fitted to, got {got!r}")
+
+
+def _check_model(path: Path, arrays: Sequence[ArrayEntry]) -> None:
+    """Raise ValueError unless the arrays determine the model."""
+    from hwsim.technology_geometry import model_of, points
+
+    try:
+        model_of(points(arrays))
+    except ValueError as error:
+        raise ValueError(f"array in {str(path)!r} must be arrays that a model can be fitted to: {error}") from error
 
 
 def _base(path: Path, kind: str, index: int, name: str, preset: Callable[[str], Technology]) -> Technology:

@@ -150,7 +150,9 @@ def at_end(tech: Technology, assumption: Assumption, end: int) -> Technology:
 
 def _mine(tech: Technology, factors: Mapping[str, float]) -> dict[str, float]:
     """Return the factors of the numbers that the technology states, by its own keys."""
-    return {key: factors[_name(tech, key)] for key in tech.uncertainty() if _name(tech, key) in factors}
+    # Of an array's numbers, any listed array may be the one that declares the interval.
+    own = {key for entry in tech.arrays for key in tech.uncertainty(entry.words, entry.bits)} or tech.uncertainty()
+    return {key: factors[_name(tech, key)] for key in own if _name(tech, key) in factors}
 
 
 def _name(tech: Technology, key: str) -> str:

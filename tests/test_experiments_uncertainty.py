@@ -92,3 +92,10 @@ def test_a_slow_draw_slows_the_clock_instead_of_being_refused(machines, traces):
     slow = uncertainty._made(contender, nominal, lambda tech: tech.scaled({"sram.access_ns": 4.0}))
     assert slow.clock_ghz == pytest.approx(0.5)
     assert dataclasses.asdict(nominal)["clock_ghz"] == 1.0
+
+
+def test_the_best_match_factor_moves_amper_k(machines, traces):
+    contender = next(c for c in contenders.CONTENDERS if c.key == "amper-k")
+    nominal = contender.machine.make(N)
+    doubled = uncertainty._made(contender, nominal, lambda tech: tech.scaled({"best_match.factor": 2.0}))
+    assert doubled.best_match_factor == 2 * nominal.best_match_factor

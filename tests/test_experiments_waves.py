@@ -73,6 +73,12 @@ def test_a_recording_and_a_file_of_ops_are_drawn_too(capsys, tmp_path, recording
     assert json.loads(out)["n_ops"] == 4  # what was stored before, and the three
 
 
+def test_the_synthetic_trace_is_the_machines_kind(capsys, tmp_path):
+    for machine in ("amper-fr:unique=true", "amper-k"):
+        code, _, err = run(capsys, "--machine", machine, "--n", 200, "--batch", 8, "--vcd", tmp_path / "run.vcd")
+        assert (code, err) == (0, "")
+
+
 def test_a_formula_warns_that_it_knows_no_moments(capsys, tmp_path):
     code, out, _ = run(capsys, "--n", 100, "--fidelity", "closed", "--vcd", tmp_path / "run.vcd")
     assert code == 0

@@ -48,6 +48,7 @@ def test_another_process_scales_it_by_the_law_of_the_listed_ones():
 
 def test_a_modelled_array_is_as_uncertain_as_the_listed_one_nearest_to_it():
     assert EVACAM.uncertainty(200, 24) == EVACAM.uncertainty(256, 32)
+    assert EVACAM.uncertainty(64, 60) == EVACAM.uncertainty(64, 64) != EVACAM.uncertainty(64, 16)
     assert any(key.startswith("array.") for key in EVACAM.uncertainty(200, 24))
 
 
@@ -95,6 +96,34 @@ def test_a_file_of_ones_own_is_fitted_too(tmp_path):
 def test_a_file_that_no_model_can_be_fitted_to_is_refused_when_read(tmp_path, n_arrays, without, message):
     with pytest.raises(ValueError, match=message):
         hwsim.technology(fitted_file(tmp_path, n_arrays, without))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("bits = 64", "bits = 32", r"array\[\d\] in .*mine.toml' must have a geometry of its own"),
+        ("words = 64", "words = 4", "array in .*mine.toml' must be arrays that a model can be fitted to: points must"),
+        ("leakage_uw = { value = 151.0", "leakage_uw = { value = 0.0", r"array\[0\]\.leakage_uw in .* must be above 0"),
+    ],
+)
+def test_arrays_that_determine_no_model_are_refused_when_read(tmp_path, old, new, message):
+    path = fitted_file(tmp_path, 6)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        hwsim.technology(path)
+
+
+def test_arrays_of_one_width_determine_no_model(tmp_path):
+    path = fitted_file(tmp_path, 6)
+    head, *arrays = path.read_text().split("\n[[array]]\n")
+    same = [array.replace("bits = 16", "bits = 32").replace("words = 64", f"words = {64 + i}", 1)
+            for i, array in enumerate(arrays[:2])]  # fmt: skip
+    kept = [array for array in arrays if "bits = 32" in array and "words = 64" not in array]
+    path.write_text("\n[[array]]\n".join([head, *same, *kept]))
+    with pytest.raises(ValueError, match=r"array in .*mine.toml' must be arrays .*add one of other words and bits"):
+        hwsim.technology(path)
 
 
 def test_what_was_scaled_remembers_what_the_file_states():

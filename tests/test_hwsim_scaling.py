@@ -151,3 +151,27 @@ def test_every_scaled_interval_holds_its_value(node_nm):
     for name in ("camasim-fefet45", "evacam-fefet45", "hspice-fefet45"):
         for key, cited in hwsim.technology(name).at_node(node_nm).cited().items():
             assert cited.low is None or cited.low <= cited.value <= cited.high, (name, key)
+
+
+def test_a_second_step_to_another_process_ends_where_one_step_does():
+    base = hwsim.technology("evacam-fefet45")
+    twice, once = base.at_node(32).at_node(22), base.at_node(22)
+    for words, bits in ((64, 32), (128, 24)):  # listed; by the model, which stays fitted to the arrays as stated
+        ours, theirs = (tech.array(words, bits) for tech in (twice, once))
+        assert ours.search_ns == pytest.approx(theirs.search_ns, rel=1e-5)
+        assert ours.search_pj == pytest.approx(theirs.search_pj, rel=1e-5)
+
+
+def test_a_scaled_write_may_cost_as_much_as_before_and_an_area_what_either_law_says():
+    base, small = (tech.cited() for tech in map(hwsim.technology("evacam-fefet45").at_node, (45, 22)))
+    write, area = small["array 64x32.write_pj"], small["array 64x32.area_um2"]
+    assert write.low == write.value < write.high == base["array 64x32.write_pj"].value
+    square, table = scaling.feature_area(45, 22), scaling.stillmaker_baas_area(45, 22)
+    ends = min(square.low, table.low), max(square.high, table.high)
+    was = base["array 64x32.area_um2"].value
+    assert (area.low, area.high) == (pytest.approx(ends[0] * was), pytest.approx(ends[1] * was))
+
+
+def test_an_area_that_grows_has_an_interval_too():
+    factor = scaling.feature_area(45, 90)
+    assert (factor.low, factor.value, factor.high) == (2.0, 4.0, 4.0)

@@ -320,6 +320,17 @@ def test_what_is_uncertain_declares_by_how_much(key):
         assert cited.low < cited.high
 
 
+def test_an_interval_without_width_is_no_uncertainty(write):
+    path = write(GOOD.replace("value = 2.0", "value = 2.0, low = 2.0, high = 2.0"))
+    assert "array.search_ns" not in hwsim.technology(path).uncertainty(64, 16)
+
+
+def test_a_sum_with_one_assumed_part_is_assumed(write):
+    parts = PARTS.replace('source = "s"', 'assumed = "a"', 1)
+    search = hwsim.technology(write(GOOD.replace(SEARCH, parts))).cited()["array 64x16.search_ns"]
+    assert search.is_assumed
+
+
 def test_an_interval_is_kept_and_none_is_invented(write):
     cited = hwsim.technology(write(GOOD.replace("2.0, unit", "2.0, low = 1.5, high = 3, unit"))).cited()
     assert (cited["array 64x16.search_ns"].low, cited["array 64x16.search_ns"].high) == (1.5, 3.0)

@@ -88,3 +88,18 @@ def test_technologies_that_disagree_on_a_shared_interval_are_refused(tmp_path):
     )
     with pytest.raises(ValueError, match=r"wire\.delay_ps_per_mm must be stated alike"):
         uncertainty.assumptions([EVACAM, hwsim.technology(path)])
+
+
+def test_an_interval_that_one_array_alone_declares_is_drawn(tmp_path):
+    path = tmp_path / "mine.toml"
+    text = 'title = "mine"\nkind = "tcam"\nbased_on = ["cmos45"]\n'
+    for bits, interval in ((16, "low = 1.0, high = 4.0, "), (32, "")):
+        text += f"[[array]]\nwords = 64\nbits = {bits}\n"
+        for key, unit in (("search_ns", "ns"), ("search_pj", "pJ"), ("write_ns", "ns"), ("write_pj", "pJ")):
+            own = interval if key == "search_ns" else ""
+            text += f'{key} = {{ value = 2.0, {own}unit = "{unit}", source = "s" }}\n'
+        text += 'area_um2 = { value = 900, unit = "um2", source = "s" }\n'
+    path.write_text(text)
+    tech = hwsim.technology(path)
+    (assumption,) = (a for a in uncertainty.assumptions([tech], 64, 16) if "search_ns" in a.name)
+    assert uncertainty.at_end(tech, assumption, 1).array(64, 16).search_ns == 4.0

@@ -86,6 +86,15 @@ def test_a_gpu_without_a_model_is_refused(name):
         list(validate.gpu(taken))
 
 
+def test_an_error_of_either_sign_and_a_point_outside_its_interval_are_seen():
+    check = validate.Check(kind="events", subject="x", quantity="y", unit="fs", expected=2.0, found=1.0, limit=0.1)
+    assert (check.error, check.holds) == (-0.5, False)
+    inside, outside = (
+        dataclasses.replace(check, limit=None, expected=point, interval=(0.5, 1.5)) for point in (1.4, 2.0)
+    )
+    assert (inside.holds, outside.holds) == (True, False)
+
+
 def test_the_command_prints_every_kind_and_what_is_not_covered(capsys):
     assert cli.main(["validate"]) == cli.DONE
     out = capsys.readouterr().out
