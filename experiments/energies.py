@@ -37,8 +37,8 @@ def energies(rows: Sequence[Row], best: Mapping[tuple[str, str, int], Speedup], 
     ]
     unknown = dict.fromkeys(row["parameters"]["technology"] for row in mine if row["leakage_uw"] is None)
     said = [
-        f"dynamic {_lost(best, 'step_energy', largest)}",
-        f"with leakage {_lost(best, 'step_energy_total', largest)}",
+        f"dynamic: {_lost(best, 'step_energy', largest)}",
+        f"with leakage: {_lost(best, 'step_energy_total', largest)}",
         *([f"leaked of a step's energy: {', '.join(shares)}"] if shares else []),
         *(f"{name} states no leakage of its arrays" for name in unknown),
     ]
@@ -54,13 +54,13 @@ def _lost(best: Mapping[tuple[str, str, int], Speedup], quantity: str, n: int) -
     if not found:
         return units.NOT_AVAILABLE
 
-    def counted(names: Collection[str]) -> str:
-        return f"{len(names)}" + (f" ({', '.join(names)})" if 0 < len(names) < len(found) else "")
+    def named(names: Collection[str]) -> str:
+        return f" ({', '.join(names)})" if 0 < len(names) < len(found) else ""
 
     lost = [name for name, speedup in found.items() if speedup.most < 1]
     alike = [name for name, speedup in found.items() if speedup.least <= 1 <= speedup.most]
-    said = f"of {len(found)} designs AMPER-fr loses to {counted(lost)}"
-    return f"{said} and cannot be told apart from {counted(alike)}" if alike else said
+    said = f"AMPER-fr loses to {len(lost)} of {len(found)} designs{named(lost)}"
+    return f"{said} and cannot be told apart from {len(alike)}{named(alike)}" if alike else said
 
 
 def wear(rows: Sequence[Row]) -> str:

@@ -273,8 +273,8 @@ def test_the_verdict_follows_the_figures(value, words):
 
 def test_the_verdict_says_who_wins_energy_without_leakage_and_with_it():
     text = said(invented(100.0))
-    alike = "of 4 designs AMPER-fr loses to 0 and cannot be told apart from 4"
-    assert f"In energy a step, dynamic {alike}; with leakage {alike};" in text
+    alike = "AMPER-fr loses to 0 of 4 designs and cannot be told apart from 4"
+    assert f"In energy a step, dynamic: {alike}; with leakage: {alike};" in text
     rows = invented(100.0)
     for row in rows:
         if row["key"] == "tree16":
@@ -287,18 +287,18 @@ def test_the_verdict_says_who_wins_energy_without_leakage_and_with_it():
     trees = [contenders.ON_CHIP[key] for key in ("tree16", "tree2")]
     others = [words for words in contenders.ON_CHIP.values() if words not in trees]
     assert (
-        f"dynamic of 4 designs AMPER-fr loses to 1 ({trees[0]}) and cannot be told apart from 3 ("
+        f"dynamic: AMPER-fr loses to 1 of 4 designs ({trees[0]}) and cannot be told apart from 3 ("
         f"{', '.join([trees[1], *others])}); with leakage"
     ) in text
     assert (
-        f"with leakage of 4 designs AMPER-fr loses to 2 ({', '.join(trees)}) and cannot be told apart from 2 ("
+        f"with leakage: AMPER-fr loses to 2 of 4 designs ({', '.join(trees)}) and cannot be told apart from 2 ("
         f"{', '.join(others)}); leaked of a step's energy: "
     ) in text
     assert "AMPER-fr, evacam-fefet45 25%" in text
     assert "camasim-fefet45 states no leakage of its arrays" in text
     for row in rows:
         row |= {"leakage_uw": None, "step_leakage_aj": None, "step_total_aj": None}
-    assert "; with leakage n/a; " in said(rows)
+    assert "; with leakage: n/a; " in said(rows)
 
 
 def test_the_verdict_says_how_long_cells_last():
@@ -369,8 +369,8 @@ def test_what_the_interval_leaves_open_is_not_called_lost():
     text, sure = verdict.verdict(rows, wide, LAWS), said(rows)
     assert "of 4 designs without a TCAM 1 sample faster than AMPER-fr and 1 step faster" in sure
     assert "of 4 designs without a TCAM 0 sample faster than AMPER-fr and 0 step faster" in text
-    assert "dynamic of 4 designs AMPER-fr loses to 1 (" in sure
-    assert "dynamic of 4 designs AMPER-fr loses to 0 and cannot be told apart from 4;" in text
+    assert "dynamic: AMPER-fr loses to 1 of 4 designs (" in sure
+    assert "dynamic: AMPER-fr loses to 0 of 4 designs and cannot be told apart from 4;" in text
     reaches = "= 500 ns / 1.5 us at n = 20,000, though the interval reaches 1x"
     assert reaches in text
     assert reaches not in sure
