@@ -28,7 +28,7 @@ def positive(name: str, value: object, minimum: float = 0.0, maximum: float = ma
     """Return `value` as a finite float above 0 and from `minimum` to `maximum`; TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if not 0 < value < math.inf or value > sys.float_info.max:
+    if not 0 < value < math.inf or (isinstance(value, int) and value > sys.float_info.max):
         raise ValueError(f"{name} must be finite and above 0, got {value!r}")
     if not minimum <= float(value) <= maximum:
         raise ValueError(f"{name} must lie between {minimum:g} and {maximum:g}, got {value!r}")
