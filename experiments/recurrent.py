@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from amper.protocols import Array
-from rl import checks, learners
+from rl import cells, checks, learners
 from rl.masked_gru import Scores
 from rl.optimisers import Adam
 from rl.protocols import Cell
@@ -107,6 +107,19 @@ class PlainTrainer:
         )
         self.learner.theta[:] = weights[: self.cell.n_params]
         self.readout[:] = weights[self.cell.n_params :].reshape(self.readout.shape)
+
+
+def elstm_trainer(method: str, *, n_tokens: int, n_units: int, batch: int, step_size: float, seed: int) -> PlainTrainer:
+    """Return an eLSTM that learns by "rtrl" or "tbptt-k", as Irie et al. (2024) set it up: float32, clip 1.
+
+    Their public code has Adam's beta2 = .995 and eps = 1e-9.
+    """
+    cell = cells.make("elstm", n_inputs=n_tokens, n_units=n_units, dtype="float32", seed=seed)
+    learner, _, k = method.partition("-")
+    adam, options = Adam(beta2=0.995, eps=1e-9), {"k": int(k)} if k else {}
+    return PlainTrainer(
+        cell, n_tokens, learner, batch=batch, step_size=step_size, clip=1.0, optimiser=adam, seed=seed, **options
+    )
 
 
 def _read_out(readout: Array, h: Array, labels: Array, counted: Array) -> tuple[Array, Array, Array]:

@@ -107,8 +107,8 @@ def available() -> tuple[str, ...]:
 
     Examples
     --------
-    >>> [name for name in available() if not name.startswith("amper-")]
-    ['compare-replays', 'concurrent-actors', 'latency', 'rtrl-trace-patterning', 'speedup-report']
+    >>> [name for name in available() if not name.startswith(("amper-", "snap-"))]
+    ['compare-replays', 'concurrent-actors', 'elstm-copy', 'latency', 'rtrl-trace-patterning', 'speedup-report']
     """
     modules = pkgutil.iter_modules(experiments.studies.__path__)
     return tuple(sorted(module.name.replace("_", "-") for module in modules))

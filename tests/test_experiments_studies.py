@@ -1,4 +1,4 @@
-"""The studies of the sampler: they run, resume, draw, and their answers follow the rows."""
+"""The studies of the sampler and of recurrent learners: they run, resume, draw, and their answers follow the rows."""
 
 import json
 
@@ -15,7 +15,11 @@ def run(capsys, *arguments):
     return captured.out
 
 
-@pytest.mark.parametrize("name", ["amper-law", "amper-grouping", "amper-vmax", "rtrl-trace-patterning"])
+SAMPLERS = ["amper-law", "amper-grouping", "amper-vmax"]
+RECURRENT = ["rtrl-trace-patterning", "snap-copy", "snap-charlm", "elstm-copy"]
+
+
+@pytest.mark.parametrize("name", [*SAMPLERS, *RECURRENT])
 def test_a_study_runs_draws_and_resumes(name, capsys, tmp_path):
     store, picture = tmp_path / "rows.sqlite", tmp_path / "figure.png"
     out = run(capsys, "run", name, "--setting", "tiny", "--store", store, "--figure", picture, "--json")
