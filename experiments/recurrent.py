@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from amper.protocols import Array
-from rl import cells, checks, learners
+from rl import cells, checks, fused, learners
 from rl.masked_gru import Scores
 from rl.optimisers import Adam
 from rl.protocols import Cell
@@ -59,7 +59,9 @@ class PlainTrainer:
         self._moments = self.optimiser.start(np.concatenate([self.learner.theta, self.readout.ravel()]))
         self.n_updates = 0
 
-    def run(self, tokens: Array, labels: Array, counted: Array, resets: Array) -> Scores:
+    def run(
+        self, tokens: Array, labels: Array, counted: Array, resets: Array, *, step_size: float | None = None
+    ) -> Scores:
         """Take every step; update after each that has a counted character in some stream.
 
         Parameters
@@ -67,6 +69,8 @@ class PlainTrainer:
         tokens, labels : int64[T, B]
         counted, resets : bool[T, B]
             Which steps have a loss; where a stream begins anew, before its step.
+        step_size : float, optional
+            In place of the trainer's.
 
         Raises
         ------
@@ -81,20 +85,14 @@ class PlainTrainer:
             h = self.learner.step(inputs[np.maximum(tokens[t], 0)])
             scores.losses[t], scores.right[t], error = _read_out(self.readout, h, labels[t], counted[t])
             if counted[t].any():
-                self._update(h, error / self.cell.dtype.type(len(h)))
+                self._update(h, error / self.cell.dtype.type(len(h)), step_size or self.step_size)
         return scores
 
     def evaluate(self, tokens: Array, labels: Array, counted: Array, resets: Array) -> Scores:
         """Return the scores of streams that begin with these steps; nothing changes. Parameters as of `run`."""
-        scores = Scores(np.zeros(tokens.shape, self.cell.dtype), np.zeros(tokens.shape, bool))
-        inputs, state = np.eye(self.cell.n_inputs, dtype=self.cell.dtype), self.cell.initial_state(tokens.shape[1])
-        for t in range(len(tokens)):
-            state[resets[t]] = 0
-            h, state = self.cell.step(self.learner.theta, inputs[np.maximum(tokens[t], 0)], state)
-            scores.losses[t], scores.right[t], _ = _read_out(self.readout, h, labels[t], counted[t])
-        return scores
+        return scored(self.cell, self.learner.theta, self.readout, (tokens, labels, counted, resets))
 
-    def _update(self, h: Array, error: Array) -> None:
+    def _update(self, h: Array, error: Array, step_size: float) -> None:
         of_readout = np.concatenate([error.T @ h, error.sum(axis=0)[:, None]], axis=1)
         gradient = np.concatenate([self.learner.gradient(error @ self.readout[:, :-1]), of_readout.ravel()])
         norm = float(np.linalg.norm(gradient))
@@ -102,24 +100,82 @@ class PlainTrainer:
             gradient *= gradient.dtype.type(self.clip / norm)
         self.n_updates += 1
         weights = np.concatenate([self.learner.theta, self.readout.ravel()])
-        weights, self._moments = self.optimiser.advance(
-            weights, gradient, self._moments, self.n_updates, self.step_size
-        )
+        weights, self._moments = self.optimiser.advance(weights, gradient, self._moments, self.n_updates, step_size)
         self.learner.theta[:] = weights[: self.cell.n_params]
         self.readout[:] = weights[self.cell.n_params :].reshape(self.readout.shape)
 
 
-def elstm_trainer(method: str, *, n_tokens: int, n_units: int, batch: int, step_size: float, seed: int) -> PlainTrainer:
-    """Return an eLSTM that learns by "rtrl" or "tbptt-k", as Irie et al. (2024) set it up: float32, clip 1.
+class FusedTrainer:
+    """What `PlainTrainer` does with exact RTRL and no clip, for the cells of `rl.fused`, in compiled stretches.
 
-    Their public code has Adam's beta2 = .995 and eps = 1e-9.
+    Parameters
+    ----------
+    cell, n_classes, batch, step_size, optimiser
+        As of `PlainTrainer`.
+    """
+
+    def __init__(
+        self, cell: Cell, n_classes: int, *, batch: int, step_size: float, optimiser: Adam | None = None
+    ) -> None:
+        self.cell, self.n_classes, self.batch = cell, n_classes, batch
+        self.optimiser = Adam() if optimiser is None else optimiser
+        self._fused = self._made(step_size)
+
+    def _made(self, step_size: float) -> fused.Fused:
+        return fused.make(
+            self.cell, batch=self.batch, optimiser=self.optimiser, step_size=step_size, loss="cross-entropy",
+            n_outputs=self.n_classes,
+        )  # fmt: skip
+
+    def run(
+        self, tokens: Array, labels: Array, counted: Array, resets: Array, *, step_size: float | None = None
+    ) -> Scores:
+        """Take every step and update after it; with another step size, Adam and all streams begin anew before.
+
+        Parameters
+        ----------
+        tokens, labels, counted, resets, step_size
+            As of `PlainTrainer.run`.
+        """
+        if step_size is not None and step_size != self._fused.step_size:
+            last, self._fused = self._fused, self._made(step_size)
+            self._fused.theta, self._fused.readout = last.theta, last.readout
+        inputs = np.eye(self.cell.n_inputs, dtype=self.cell.dtype)
+        losses = self._fused.run(inputs[np.maximum(tokens, 0)], np.where(counted, labels, -1), resets=resets)
+        return Scores(losses, (self._fused.outputs.argmax(axis=-1) == labels) & counted)
+
+    def evaluate(self, tokens: Array, labels: Array, counted: Array, resets: Array) -> Scores:
+        """Return the scores of streams that begin with these steps; nothing changes. Parameters as of `run`."""
+        return scored(self.cell, self._fused.theta, self._fused.readout, (tokens, labels, counted, resets))
+
+
+def elstm_trainer(
+    method: str, *, n_tokens: int, n_units: int, batch: int, step_size: float, seed: int
+) -> PlainTrainer | FusedTrainer:
+    """Return an eLSTM that learns by "rtrl" or "tbptt-k", in float32; T-BPTT with clip 1.
+
+    Irie et al. (2024) clip both; their public code has Adam's beta2 = .995 and eps = 1e-9, as here.
     """
     cell = cells.make("elstm", n_inputs=n_tokens, n_units=n_units, dtype="float32", seed=seed)
     learner, _, k = method.partition("-")
-    adam, options = Adam(beta2=0.995, eps=1e-9), {"k": int(k)} if k else {}
+    adam = Adam(beta2=0.995, eps=1e-9)
+    if learner == "rtrl":
+        return FusedTrainer(cell, n_tokens, batch=batch, step_size=step_size, optimiser=adam)
     return PlainTrainer(
-        cell, n_tokens, learner, batch=batch, step_size=step_size, clip=1.0, optimiser=adam, seed=seed, **options
+        cell, n_tokens, learner, batch=batch, step_size=step_size, clip=1.0, optimiser=adam, seed=seed, k=int(k)
     )
+
+
+def scored(cell: Cell, theta: Array, readout: Array, data: tuple[Array, Array, Array, Array]) -> Scores:
+    """Return the scores of a cell and a readout on fresh streams; `data` as `PlainTrainer.run` takes it."""
+    tokens, labels, counted, resets = data
+    scores = Scores(np.zeros(tokens.shape, cell.dtype), np.zeros(tokens.shape, bool))
+    inputs, state = np.eye(cell.n_inputs, dtype=cell.dtype), cell.initial_state(tokens.shape[1])
+    for t in range(len(tokens)):
+        state[resets[t]] = 0
+        h, state = cell.step(theta, inputs[np.maximum(tokens[t], 0)], state)
+        scores.losses[t], scores.right[t], _ = _read_out(readout, h, labels[t], counted[t])
+    return scores
 
 
 def _read_out(readout: Array, h: Array, labels: Array, counted: Array) -> tuple[Array, Array, Array]:

@@ -6,7 +6,7 @@ import pytest
 from experiments import recurrent_methods as methods
 from experiments import study
 from experiments.plots import recurrent as plots
-from experiments.recurrent import PlainTrainer, elstm_trainer
+from experiments.recurrent import FusedTrainer, PlainTrainer, elstm_trainer
 from experiments.studies import elstm_copy, snap_charlm, snap_copy
 from rl import cells
 from rl.environments.copy_task import CopyStreams
@@ -50,6 +50,29 @@ def test_the_plain_trainer_scales_the_whole_gradient_down_to_the_clip():
     np.testing.assert_allclose(clipped, free * 0.01 / np.linalg.norm(free), rtol=1e-12)
 
 
+def test_the_fused_trainer_learns_as_the_plain_one_does():
+    cell = cells.make("elstm", n_inputs=3, n_units=5, seed=1)
+    fused = FusedTrainer(cell, 3, batch=3, step_size=0.01)
+    plain = PlainTrainer(cell, 3, "rtrl", batch=3, step_size=0.01)
+    tokens, targets, _, resets = stretch()
+    counted = np.ones_like(resets)
+    one, other = fused.run(tokens, targets, counted, resets), plain.run(tokens, targets, counted, resets)
+    np.testing.assert_allclose(one.losses, other.losses, rtol=1e-5)  # sums and means differ by Adam's eps
+    assert (one.right == other.right).all()
+    assert 0 < one.right.sum() < one.right.size
+    again = fused.evaluate(tokens, targets, counted, resets), plain.evaluate(tokens, targets, counted, resets)
+    np.testing.assert_allclose(again[0].losses, again[1].losses, rtol=1e-4)
+
+
+def test_another_step_size_keeps_the_weights_and_begins_the_rest_anew():
+    cell = cells.make("elstm", n_inputs=3, n_units=5, seed=1)
+    trainer = FusedTrainer(cell, 3, batch=3, step_size=0.01)
+    trainer.run(*stretch())
+    before = trainer.evaluate(*stretch()).losses
+    assert trainer.run(*stretch(), step_size=1e-9).losses == pytest.approx(before, abs=1e-6)
+    assert trainer.evaluate(*stretch()).losses == pytest.approx(before, abs=1e-6)
+
+
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_every_method_trains(name):
     trainer = methods.trainer(name, **SIZES)
@@ -67,7 +90,7 @@ def test_methods_are_what_they_are_called():
     assert methods.trainer("rflo", **SIZES).learner.name == "rflo"
     assert methods.trainer("rflo", **SIZES).cell.tau == 2.0
     assert elstm_trainer("tbptt-5", n_tokens=3, n_units=4, batch=2, step_size=0.01, seed=0).learner.k == 5
-    assert elstm_trainer("rtrl", n_tokens=3, n_units=4, batch=2, step_size=0.01, seed=0).learner.name == "rtrl"
+    assert isinstance(elstm_trainer("rtrl", n_tokens=3, n_units=4, batch=2, step_size=0.01, seed=0), FusedTrainer)
 
 
 @pytest.mark.parametrize("name", ["snap-copy", "snap-charlm", "elstm-copy"])

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from experiments.plots.base import Figure
 
 N_TEST_STREAMS = 128  # of the sequences that success is measured on
+N_STAGES = 40  # the step size falls from one to the next, in a straight line; success is measured after each
 N_AT_ONCE = 200  # steps
 
 
@@ -19,7 +20,7 @@ def cells(parameters: Parameters) -> list[Cell]:
     """Return one cell a method and seed."""
     from experiments.recurrent_methods import known
 
-    kept = ("longest", "n_units", "batch", "step_size", "n_updates", "n_points")
+    kept = ("longest", "n_units", "batch", "step_size", "n_updates")
     seeds = range(parameters["seed"], parameters["seed"] + parameters["seeds"])
     names = known(parameters["method"], ("rtrl", "tbptt-5", "tbptt-10", "tbptt-20", "tbptt-50"))
     return [Cell({**{key: parameters[key] for key in kept}, "method": name}, seed) for name in names for seed in seeds]
@@ -29,24 +30,27 @@ def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
     """Train one learner until it says every test sequence without a mistake, or its updates are used up."""
     from experiments.recurrent import elstm_trainer
     from rl.environments import copy_task
+    from rl.streams import derived_seed
 
     longest, n_updates = parameters["longest"], parameters["n_updates"]
     sizes = {key: parameters[key] for key in ("method", "n_units", "batch", "step_size")}
     learner: Any = elstm_trainer(n_tokens=copy_task.N_TOKENS, seed=seed, **sizes)
-    task = copy_task.CopyStreams(batch=parameters["batch"], longest=longest, seed=seed)
-    # Whole sequences of every stream: one of the longest ones fits in at least.
     test = copy_task.CopyStreams(batch=N_TEST_STREAMS, longest=longest, seed=2**31 - 1).take(4 * longest)
     curve: list[list[float]] = []
     n_steps, began = 0, time.process_time()
-    while not curve or (n_steps < n_updates and curve[-1][1] < 1):
-        for _ in range(max(1, round(n_updates / parameters["n_points"] / N_AT_ONCE))):
-            learner.run(*_data(task.take(N_AT_ONCE)))
+    for i in range(N_STAGES):
+        task = copy_task.CopyStreams(batch=parameters["batch"], longest=longest, seed=derived_seed(seed, f"stage {i}"))
+        step_size = parameters["step_size"] * (1 - i / N_STAGES)
+        for _ in range(max(1, round(n_updates / N_STAGES / N_AT_ONCE))):
+            learner.run(*_data(task.take(N_AT_ONCE)), step_size=step_size)
             n_steps += N_AT_ONCE
         scores = learner.evaluate(*_data(test))
         right, whole = copy_task.sequences_right(test, scores.right)
         bits = copy_task.bits_per_character(scores.losses, test.copying)
         curve.append([n_steps * parameters["batch"], right / whole, bits])
         stage(f"{parameters['method']}, copying", n_steps, n_updates)
+        if right == whole:
+            break
     return {
         "method": parameters["method"], "seed": seed, "longest": longest, "success": curve[-1][1], "bits": curve[-1][2],
         "best": max(point[1] for point in curve), "n_steps": n_steps, "cpu_s": time.process_time() - began,
@@ -90,11 +94,10 @@ def figure(rows: Sequence[Row]) -> Figure:
 _DEFAULT = {
     "method": ["rtrl", "tbptt-10"],
     "longest": 50,
-    "n_units": 256,
+    "n_units": 128,
     "batch": 32,
-    "step_size": 1e-3,
-    "n_updates": 400_000,
-    "n_points": 40,
+    "step_size": 3e-3,
+    "n_updates": 1_000_000,
     "seeds": 1,
     "seed": 0,
 }
@@ -106,10 +109,10 @@ STUDY = Study(
     settings={
         "tiny": {
             **_DEFAULT, "method": ["rtrl", "tbptt-5"], "longest": 2, "n_units": 16, "batch": 8, "step_size": 0.01,
-            "n_updates": 1_000, "n_points": 5,
+            "n_updates": 8_000,
         },
         "default": _DEFAULT,
-        "full": {**_DEFAULT, "n_units": 512, "batch": 64, "seeds": 5, "n_updates": 2_000_000},
+        "full": {**_DEFAULT, "n_units": 256, "seeds": 5, "n_updates": 5_000_000},
     },
     cells=cells,
     run=run,
