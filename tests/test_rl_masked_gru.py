@@ -65,6 +65,7 @@ def signs(n_steps, rng):
     return np.array([2.0 * rng.integers(0, 2, (B, 1, N))[:, 0] - 1 for _ in range(n_steps)])
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize(("method", "options"), METHODS)
 @pytest.mark.parametrize("every", [1, 3, None])
 @pytest.mark.parametrize("density", [0.4, 1.0])
