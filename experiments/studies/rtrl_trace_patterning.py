@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 _GRID = [1e-4, 3e-4, 1e-3]
 #: Step size by method, of the grid, with the least median error over three seeds that the default setting does not
 #: use; found by `amper run rtrl-trace-patterning --setting choose --workers 2`, whose answer is this table.
-CHOSEN: Mapping[str, float] = MappingProxyType({method.name: 3e-4 for method in predictors.METHODS})
+CHOSEN: Mapping[str, float] = MappingProxyType(
+    {
+        "columnar 7": 3e-4, "constructive 10:1": 1e-4, "ccn 20:4": 1e-4,
+        "tbptt 3:10": 1e-3, "tbptt 5:8": 3e-4, "tbptt 8:5": 1e-4, "tbptt 10:5": 1e-4, "tbptt 15:4": 1e-4,
+        "tbptt 20:3": 3e-4, "tbptt 30:2": 3e-4, "snap-1 7": 1e-4, "uoro 12": 3e-4,
+    }
+)  # fmt: skip
 
 
 def cells(parameters: Parameters) -> list[Cell]:
