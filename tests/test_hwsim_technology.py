@@ -379,7 +379,7 @@ def test_uncertainty_is_in_factors_that_reach_the_ends_of_the_intervals():
     assert known["sram.energy_8kb_pj"] == (pytest.approx(1 / 3, abs=1e-4), 3.0)
     assert known["best_match.factor"] == (0.5, 2.0)
     assert "array.match_line_ns" in known
-    assert not {"array.search_ns", "array.sense_ns", "array.write_ns"} & known.keys()
+    assert not {"array.search_ns", "array.sense_ns"} & known.keys()
     highest = tech.scaled({key: high for key, (_, high) in known.items()})
     for key in known:
         if not key.startswith("array."):
