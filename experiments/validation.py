@@ -42,8 +42,8 @@ def _by_check(checks: Sequence[Check]) -> tuple[tuple[str, ...], list[tuple[str,
             (
                 c.subject,
                 c.quantity,
-                f"{c.expected:.4g} {c.unit}",
-                f"{c.found:.4g} {c.unit}",
+                f"{_number(c.expected)} {c.unit}",
+                f"{_number(c.found)} {c.unit}",
                 f"{c.error:+.1%}",
                 _held(c),
             )
@@ -58,7 +58,18 @@ def _held(check: Check) -> str:
     if check.interval is None:
         return "-"
     low, high = check.interval
-    return f"{low:.3g} to {high:.3g}: {'inside' if check.holds else 'outside'}"
+    return f"{_number(low)} to {_number(high)}: {'inside' if check.holds else 'outside'}"
+
+
+def _number(value: float) -> str:
+    """Return four digits of a number, without an exponent.
+
+    Examples
+    --------
+    >>> _number(1263.904), _number(0.35), _number(10.336)
+    ('1,264', '0.35', '10.34')
+    """
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def summary(checks: Sequence[Check]) -> str:

@@ -146,7 +146,7 @@ def _load(path: Path, name: str) -> Measurement:
     where = f"in {str(path)!r}"
     if not isinstance(document, dict) or document.get("kind") != "gpu-sum-tree":
         raise ValueError(f"kind {where} must be 'gpu-sum-tree'; amper calibrate-gpu writes such files")
-    if document.get("format") != FORMAT:
+    if document.get("format") != FORMAT or document["format"] is True:  # which equals 1
         raise ValueError(f"format {where} must be {FORMAT}, got {document.get('format')!r}")
     gpu = document.get("gpu")
     if not isinstance(gpu, dict) or not isinstance(gpu.get("name"), str):

@@ -174,10 +174,10 @@ def format_years(years: float | None) -> str:
 
 
 def format_area(um2: float | None) -> str:
-    """Return an area in um2, or in mm2 from 0.1 mm2 on; "n/a" for None."""
+    """Return an area in um2, or in mm2 from 0.01 mm2 on; "n/a" for None."""
     if um2 is None:
         return NOT_AVAILABLE
-    return f"{um2 / 1e6:.3g} mm2" if um2 >= 1e5 else f"{um2:.0f} um2"
+    return f"{um2 / 1e6:.3g} mm2" if um2 >= 1e4 else f"{um2:.0f} um2"
 
 
 def _format(value: float | None, steps: tuple[tuple[int, str], ...]) -> str:

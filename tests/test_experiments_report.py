@@ -335,7 +335,7 @@ def test_a_faster_rival_changes_the_verdict():
     assert "of 4 designs without a TCAM 1 sample faster than AMPER-fr and 1 step faster" in text
     sentence = re.search(r"Against the on-chip sum tree of fan-out 2 (.*?)\. Against", text).group(1)
     assert sentence.startswith("it loses sampling latency 0.267x = 400 ns / 1.5 us, step latency 0.533x = 1.2 us / ")
-    assert "it wins update latency 100x = 75 us / 750 ns, area 2x = 0.1 mm2 / 50000 um2" in sentence
+    assert "it wins update latency 100x = 75 us / 750 ns, area 2x = 0.1 mm2 / 0.05 mm2" in sentence
     assert sentence.endswith("(but step latency 2x at n = 5,000)")
     assert "fan-out 16 it wins sampling latency 100x" in text
 

@@ -193,6 +193,7 @@ def changed(**changes):
     [
         ({"kind": "cpu"}, "kind in '.*gpu.json' must be 'gpu-sum-tree'"),
         ({"format": 2}, "format in '.*gpu.json' must be 1, got 2"),
+        ({"format": True}, "format in '.*gpu.json' must be 1, got True"),
         ({"gpu": "H100"}, "gpu.name in '.*gpu.json' must be a text, got 'H100'"),
         ({"rows": []}, "rows in '.*gpu.json' must be a list of one measured op or more"),
         ({"absent": []}, "absent in '.*gpu.json' must be an object"),

@@ -101,6 +101,8 @@ def test_sums_are_exact_beyond_64_bits():
         (units.format_energy(None), "n/a"),
         (units.format_area(975.0), "975 um2"),
         (units.format_area(384_614.0), "0.385 mm2"),
+        (units.format_area(83_547.0), "0.0835 mm2"),
+        (units.format_area(9_999.0), "9999 um2"),
         (units.format_area(None), "n/a"),
     ],
 )

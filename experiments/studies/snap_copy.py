@@ -10,8 +10,9 @@ from experiments.study import Answer, Cell, Parameters, Row, Stage, Study, no_st
 if TYPE_CHECKING:
     from experiments.plots.base import Figure
 
-#: Adam's step size of each method: of 1e-3, 3e-3, 1e-2 the one that reached the longest sequences in seeds 100 and 101
-#: together, of two such the one that was there earlier. That of "rtrl-vanilla" is RFLO's.
+#: Adam's step size of each method: of 1e-3, 3e-3, 1e-2 the one that reached the longest sequences in seeds 100 and 101,
+#: of two such the one that was there earlier; RTRL, SnAp-2 and RFLO were tried with 1e-2 in seed 100 only. That of
+#: "rtrl-vanilla" is RFLO's.
 STEP_SIZES = {
     "rtrl": 3e-3, "snap-1": 3e-3, "snap-2": 3e-3, "rflo": 3e-3, "uoro": 3e-3, "bptt": 1e-2, "rtrl-vanilla": 3e-3,
 }  # fmt: skip
