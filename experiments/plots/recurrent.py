@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from amper.protocols import Float64
-from experiments.plots.base import BLUE, COLOURS, GREEN, ORANGE, PURPLE, RED, SKY, STYLE
+from experiments.plots.base import BLUE, COLOURS, GREEN, GREY, ORANGE, PURPLE, RED, SKY, STYLE
 from experiments.recurrent_methods import MIN_RUNS, by_method, intervals, words
 from experiments.study import Row
 
+#: Every T-BPTT is grey, in whatever cell: no study shows two of them beside each other.
 _OF_METHOD = {
     "rtrl": BLUE, "snap-1": GREEN, "snap-2": SKY, "uoro": RED, "bptt": "black", "rflo": ORANGE, "rtrl-vanilla": PURPLE,
 }  # fmt: skip
@@ -53,7 +54,7 @@ def runs_figure(rows: Sequence[Row], *, y: str, final: str, title: str, steps: b
 
 
 def _colour(name: str, i: int) -> str:
-    return _OF_METHOD.get(name, COLOURS[i % len(COLOURS)])
+    return GREY if name.startswith("tbptt") else _OF_METHOD.get(name, COLOURS[i % len(COLOURS)])
 
 
 def _curves(axes: Axes, rows: Sequence[Row], colour: str, label: str, *, steps: bool) -> None:
