@@ -1,6 +1,8 @@
 """Fused cells: equal to the plain learners over 1,000 steps of learning, to the bit the same by any way of running."""
 
+import copy
 import importlib.util
+import pickle
 import re
 import sys
 import zlib
@@ -445,6 +447,24 @@ def test_states_of_others_and_damaged_ones_are_refused_and_change_nothing():
         with pytest.raises(kind, match="state"):
             ours.load_state_dict(damage)
     assert ours.state_dict()["arrays"]["weights"].tobytes() == weights.tobytes()
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda ours: pickle.loads(pickle.dumps(ours))])
+@pytest.mark.parametrize("name", ["elstm", "rtu", "gru"])
+def test_a_copy_goes_on_to_the_bit_and_by_itself(name, copied):
+    more = {"learner": "snap", "batch": 2, "loss": "squared", "n_outputs": 1, "optimiser": Adam()}
+    ours, xs = made(name, **more), np.random.default_rng(0).normal(size=(6, 2, 5))
+    ours.run(xs, xs[..., :1])
+    ours.step(xs[0])
+    other, before = copied(ours), ours.theta
+    for _ in range(2):
+        losses = other.run(xs, xs[..., :1])
+    assert ours.theta.tobytes() == before.tobytes() != other.theta.tobytes()
+    for _ in range(2):
+        again = ours.run(xs, xs[..., :1])
+    assert again.tobytes() == losses.tobytes()
+    assert ours.theta.tobytes() == other.theta.tobytes()
+    assert ours.readout.tobytes() == other.readout.tobytes()
 
 
 # -- lanes ---------------------------------------------------------------------------------------------------------

@@ -354,7 +354,23 @@ class Fused(abc.ABC):
                 "state or anew"
             )
 
-    # -- saving ------------------------------------------------------------------------------------------
+    # -- copying and saving ------------------------------------------------------------------------------
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what makes a copy: the kernel's arguments are views, and copies of those would share nothing."""
+        names = ("cell", "batch", "optimiser", "step_size", "loss", "readout_step_size")
+        return {
+            "made": {**{name: getattr(self, name) for name in names}, "n_outputs": self.n_outputs or None},
+            "arrays": self._arrays(),
+            "rest": {name: getattr(self, name) for name in ("n_steps", "_ready", "_outputs")},
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Fused.__init__(self, **state["made"])
+        for name, values in self._arrays().items():
+            values[:] = state["arrays"][name]
+        for name, value in state["rest"].items():
+            setattr(self, name, value)
+
     def _arrays(self) -> dict[str, Array]:
         """Return every array that a step reads and writes, by name, live."""
         arrays = {"weights": self._weights, "readout": self._readout, "counts": self._counts, **self._held}
