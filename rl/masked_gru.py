@@ -47,7 +47,7 @@ class MaskedGruTrainer:
     n_classes : int
         Of the readout, whose weights are uniform in +-1/sqrt(n_units), biases 0.
     method : str
-        "rtrl", "snap", "uoro" or "bptt" (through the steps since the last update).
+        "rtrl", "snap", "uoro" or "bptt" (through `every` steps, or those of `run` if they are fewer).
     batch : int
         Streams B, >= 1.
     step_size : float
@@ -96,6 +96,8 @@ class MaskedGruTrainer:
         self.n = cell.n_units if method == "rtrl" else checks.whole("n", n, at_least=1)
         self.step_size = checks.number("step_size", step_size, above=0.0)
         self.optimiser = Adam() if optimiser is None else optimiser
+        if not isinstance(self.optimiser, Adam):
+            raise TypeError(f"optimiser must be an Adam of rl.optimisers, got {optimiser!r}")
         self._rng = stream(checks.whole("seed", seed, at_least=0), "learner/uoro")
         width = cell.n_units**-0.5
         readout = stream(seed, "initial weights/readout").uniform(-width, width, self.n_classes * cell.n_units)
@@ -142,15 +144,20 @@ class MaskedGruTrainer:
 
         Raises
         ------
-        ValueError
-            If shapes, tokens or labels are out of range.
+        ValueError, TypeError
+            If shapes, kinds, tokens, labels or signs are out of range; nothing has changed.
         FloatingPointError
             If weights or state stop being finite.
         """
-        every = len(tokens) if every is None else checks.whole("every", every, at_least=1)
-        if signs is None:
-            signs = self._signs(len(tokens) if self.method == "uoro" else 0)
         data = self._checked(tokens, labels, counted, resets)
+        n_steps, n_streams = data[0].shape
+        if n_streams != self.batch:
+            raise ValueError(f"tokens must be of {self.batch} streams, the trainer's batch, got {n_streams}")
+        every = n_steps if every is None else checks.whole("every", every, at_least=1)
+        if self.method != "uoro" or signs is None:
+            signs = self._signs(n_steps if self.method == "uoro" else 0)
+        else:
+            signs = self._checked_signs(signs, n_steps)
         scores = self._go(data, METHODS[self.method], every, self._held, signs)
         if not (np.isfinite(self.weights).all() and np.isfinite(self._held[0]).all()):
             raise FloatingPointError(
@@ -176,20 +183,26 @@ class MaskedGruTrainer:
         return scores
 
     def _checked(self, tokens: Array, labels: Array, counted: Array, resets: Array) -> tuple[Array, ...]:
-        kinds = (np.int64, np.int64, np.bool_, np.bool_)
-        data: list[Array] = [
-            np.ascontiguousarray(a, kind) for a, kind in zip((tokens, labels, counted, resets), kinds, strict=True)
-        ]
-        if data[0].ndim != 2 or len({a.shape for a in data}) != 1:
-            raise ValueError(f"tokens must be [T, B], the rest alike, got shapes {[a.shape for a in data]}")
-        if data[0].size and not -1 <= data[0].min() <= data[0].max() < self.cell.n_inputs:
-            raise ValueError(f"tokens must lie in -1 .. {self.cell.n_inputs - 1}, got {data[0].min()}..{data[0].max()}")
-        of = data[1][data[2]]
+        whole = [_of_kind(name, a, "iu") for name, a in (("tokens", tokens), ("labels", labels))]
+        truths = [_of_kind(name, a, "b") for name, a in (("counted", counted), ("resets", resets))]
+        shapes = [a.shape for a in (*whole, *truths)]
+        if len(shapes[0]) != 2 or len(set(shapes)) != 1:
+            raise ValueError(f"tokens must be [T, B], the rest alike, got shapes {shapes}")
+        given = whole[0]
+        if given.size and not -1 <= given.min() <= given.max() < self.cell.n_inputs:
+            raise ValueError(f"tokens must lie in -1 .. {self.cell.n_inputs - 1}, got {given.min()}..{given.max()}")
+        of = whole[1][truths[0]]
         if of.size and not 0 <= of.min() <= of.max() < self.n_classes:
             raise ValueError(f"labels must lie in 0 .. {self.n_classes - 1}, got {of.min()} .. {of.max()}")
-        if (data[2] & (data[0] < 0)).any():
+        if (truths[0] & (given < 0)).any():
             raise ValueError("counted must be False where tokens are -1, got True")
-        return tuple(data)
+        return *(np.ascontiguousarray(a, np.int64) for a in whole), *map(np.ascontiguousarray, truths)
+
+    def _checked_signs(self, signs: Array, n_steps: int) -> Array:
+        signs = checks.array("signs", signs, (n_steps, self.batch, self.cell.n_units), self.cell.dtype)
+        if not (abs(signs) == 1).all():
+            raise ValueError(f"signs must be 1 or -1, got {signs[abs(signs) != 1][0]}")
+        return np.ascontiguousarray(signs)
 
     def _signs(self, n_steps: int) -> Array:
         shape = (n_steps, self.batch if n_steps else 0, self.cell.n_units)
@@ -208,6 +221,18 @@ class MaskedGruTrainer:
     def _empty(self, n_streams: int) -> tuple[Array, ...]:
         dtype = self.cell.dtype
         return np.zeros((2, n_streams, 0), dtype), np.zeros((n_streams, 0), dtype), np.zeros((n_streams, 0), dtype)
+
+
+def _of_kind(name: str, value: Array, kinds: str) -> Array:
+    """Return an array whose entries are of one of the `kinds` that NumPy has letters for."""
+    try:
+        given = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array, got rows of different lengths") from error
+    if given.dtype.kind not in kinds:
+        wanted = "True or False" if kinds == "b" else "whole numbers"
+        raise TypeError(f"{name} must hold {wanted}, got {given.dtype}")
+    return given
 
 
 def _wiring(cell: Gru) -> tuple[Array, ...]:

@@ -6,7 +6,7 @@ import pytest
 from rl import cells, learners
 from rl.environments.copy_task import CopyStreams, CurriculumCopy
 from rl.masked_gru import MaskedGruTrainer
-from rl.optimisers import Adam
+from rl.optimisers import Adam, Sgd
 from rl.streams import stream
 
 N, B, CLASSES = 7, 3, 2
@@ -160,6 +160,36 @@ def test_shapes_methods_and_other_cells_are_refused():
         make("rflo", {})
     with pytest.raises(TypeError, match="cell must be a GRU, got 'lstm'"):
         MaskedGruTrainer(cells.make("lstm", n_inputs=3, n_units=4), 2, "rtrl", batch=1, step_size=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        ({"n_streams": B + 1}, ValueError, "tokens must be of 3 streams, the trainer's batch, got 4"),
+        ({"n_streams": 1}, ValueError, "tokens must be of 3 streams, the trainer's batch, got 1"),
+        ({"tokens": np.full((2, B), 0.7)}, TypeError, "tokens must hold whole numbers, got float64"),
+        ({"tokens": np.full((2, B), 2**64 - 1, np.uint64)}, ValueError, r"tokens must lie in -1 .. 2, got 1844"),
+        ({"tokens": [[0], [0, 1]]}, ValueError, "tokens must be an array, got rows of different lengths"),
+        ({"counted": np.ones((2, B), int)}, TypeError, "counted must hold True or False, got int64"),
+        ({"signs": np.ones((2, B, N - 1))}, ValueError, r"signs must have shape \(2, 3, 7\), got \(2, 3, 6\)"),
+        ({"signs": np.zeros((2, B, N))}, ValueError, "signs must be 1 or -1, got 0.0"),
+    ],
+)
+def test_refused_data_change_nothing(change, kind, words):
+    trainer, twin = make("uoro", {}), make("uoro", {})
+    shape = (2, change.pop("n_streams", B))
+    data = {name: np.zeros(shape, int) for name in ("tokens", "labels")}
+    data |= {name: np.zeros(shape, bool) for name in ("counted", "resets")}
+    with pytest.raises(kind, match=words):
+        trainer.run(**(data | change))
+    stretch = CopyStreams(batch=B, longest=3, seed=6).take(6)
+    np.testing.assert_array_equal(trainer.run(*stretch).losses, twin.run(*stretch).losses)
+    np.testing.assert_array_equal(trainer.weights, twin.weights)  # the signs drawn were the same
+
+
+def test_an_optimiser_that_is_no_adam_is_refused():
+    with pytest.raises(TypeError, match=r"optimiser must be an Adam of rl.optimisers, got Sgd\(\)"):
+        make("snap", {}, optimiser=Sgd())
 
 
 def test_weights_that_overflow_are_refused():
