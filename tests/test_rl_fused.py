@@ -375,11 +375,27 @@ def test_a_run_refuses_bad_arrays_and_has_changed_nothing(xs, targets, more, kin
     assert {n: a.tobytes() for n, a in ours.state_dict()["arrays"].items()} == before
 
 
-@pytest.mark.parametrize("labels", [np.array([0, 3]), np.array([0.0, 1.0]), np.array([True, False])])
+@pytest.mark.parametrize(
+    "labels",
+    [np.array([0, 3]), np.array([0.0, np.nan]), np.array([True, False]), np.array([0, 2**63 + 5], np.uint64)],
+)
 def test_labels_must_be_whole_numbers_below_the_outputs(labels):
     ours = made("elstm", dtype="float32", loss="cross-entropy", n_outputs=3)
     with pytest.raises(ValueError, match="targets must be whole numbers below n_outputs = 3, got"):
         ours.run(np.ones((2, 5)), labels)
+    assert ours.run(np.ones((0, 5)), []).shape == (0,)
+
+
+def test_rows_of_different_lengths_are_refused():
+    ours, ragged = made("elstm", loss="squared", n_outputs=1), [[1.0], [1.0, 2.0]]
+    for name, call in (
+        ("xs", lambda: ours.run(ragged, np.ones((2, 1)))),
+        ("targets", lambda: ours.run(np.ones((2, 5)), ragged)),
+        ("resets", lambda: ours.run(np.ones((2, 5)), np.ones((2, 1)), resets=ragged)),
+        ("mask", lambda: ours.reset(ragged)),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must be an array, got rows of different lengths"):
+            call()
 
 
 def test_steps_learning_and_gradients_refuse_what_does_not_fit():

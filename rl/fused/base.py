@@ -19,6 +19,14 @@ _VERSION = 1
 _LOSSES = {"squared": 1, "cross-entropy": 2}
 
 
+def _as_array(name: str, value: Any) -> Array:
+    """Return an array of any shape and kind."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array, got rows of different lengths; nothing has changed") from error
+
+
 class Fused(abc.ABC):
     """A cell that learns online by exact real-time gradients, a step or a stretch of steps a compiled call.
 
@@ -260,7 +268,7 @@ class Fused(abc.ABC):
 
     def reset(self, mask: Array | None = None) -> None:
         """Start the streams in `mask` (a truth value, or bool[B]; all by default) anew; weights stay."""
-        chosen = np.ones(self._streams(), bool) if mask is None else np.asarray(mask)
+        chosen = np.ones(self._streams(), bool) if mask is None else _as_array("mask", mask)
         if chosen.dtype != np.bool_ or chosen.shape != self._streams():
             wanted = "a truth value" if self.batch is None else f"bool[{self.batch}]"
             raise ValueError(f"mask must be {wanted}, got {chosen.dtype}{list(chosen.shape)}")
@@ -310,7 +318,8 @@ class Fused(abc.ABC):
         return values
 
     def _sequence(self, xs: Array) -> Array:
-        n_steps = np.shape(xs)[0] if np.ndim(xs) else 0
+        xs = _as_array("xs", xs)
+        n_steps = len(xs) if xs.ndim else 0
         return self._inputs("xs", xs, (n_steps, *self._streams(self.cell.n_inputs)))
 
     def _targets(self, targets: Array, n_steps: int) -> tuple[Array, Array]:
@@ -318,18 +327,19 @@ class Fused(abc.ABC):
         if self.loss == "squared":
             shape = (n_steps, *self._streams(self.n_outputs))
             return self._inputs("targets", targets, shape).ravel(), no_labels
-        labels = checks.array("targets", targets, (n_steps, *self._streams()), np.dtype(np.int64))
-        if np.asarray(targets).dtype.kind not in "iu" or (labels >= self.n_outputs).any():
+        given = _as_array("targets", targets)
+        labels = checks.array("targets", given, (n_steps, *self._streams()), given.dtype)
+        if labels.size and (labels.dtype.kind not in "iu" or (labels >= self.n_outputs).any()):
             raise ValueError(
-                f"targets must be whole numbers below n_outputs = {self.n_outputs}, got {np.asarray(targets).dtype}"
-                f" up to {np.max(targets)}"
+                f"targets must be whole numbers below n_outputs = {self.n_outputs}, got {labels.dtype}"
+                f" up to {labels.max()}; nothing has changed"
             )
-        return no_targets, np.ascontiguousarray(labels).ravel()
+        return no_targets, np.ascontiguousarray(labels, np.int64).ravel()
 
     def _resets(self, resets: Array | None, n_steps: int) -> Array:
         if resets is None:
             return self._nothing()[2]
-        given = np.asarray(resets)
+        given = _as_array("resets", resets)
         shape = (n_steps, *self._streams())
         if given.dtype != np.bool_ or given.shape != shape:
             raise ValueError(f"resets must be bool{list(shape)}, got {given.dtype}{list(given.shape)}")
