@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import inspect
 import math
@@ -107,21 +108,40 @@ def options(what: str, kind: Any, given: Iterable[str]) -> None:
             raise ValueError(f"an option of {what} must be one of {', '.join(names)}, got {name!r}")
 
 
+def as_array(name: str, value: Any, *, where: str = "") -> Array:
+    """Return `value` as an array of any shape and type; `where` ends the message."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array, got rows of different lengths{where}") from error
+
+
 def array(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], *, where: str = "") -> Array:
     """Return `value` as an array of real numbers of this shape and type, not necessarily finite.
 
     `where` ends the messages.
     """
-    try:
-        given = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be an array, got rows of different lengths{where}") from error
+    given = as_array(name, value, where=where)
     if given.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got {given.dtype}{where}")
     if given.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {given.shape}{where}")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
         return given.astype(dtype, copy=False)
+
+
+def plain_numbers(instance: Any) -> None:
+    """Make NumPy's numbers in a frozen dataclass Python's, and whole ones floats where it has floats.
+
+    Two that are equal then have the same repr, which is what saved states are told apart by.
+    """
+    for field in dataclasses.fields(instance):
+        value = getattr(instance, field.name)
+        if isinstance(value, np.generic):
+            value = value.item()
+        if str(field.type).startswith("float") and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        object.__setattr__(instance, field.name, value)
 
 
 # -- saved states ------------------------------------------------------------------------------------------------

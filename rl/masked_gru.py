@@ -225,10 +225,7 @@ class MaskedGruTrainer:
 
 def _of_kind(name: str, value: Array, kinds: str) -> Array:
     """Return an array whose entries are of one of the `kinds` that NumPy has letters for."""
-    try:
-        given = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be an array, got rows of different lengths") from error
+    given = checks.as_array(name, value)
     if given.dtype.kind not in kinds:
         wanted = "True or False" if kinds == "b" else "whole numbers"
         raise TypeError(f"{name} must hold {wanted}, got {given.dtype}")

@@ -16,15 +16,8 @@ from rl.protocols import Cell
 
 #: Of what `state_dict` returns; a reader refuses later ones.
 _VERSION = 1
+_UNCHANGED = "; nothing has changed"
 _LOSSES = {"squared": 1, "cross-entropy": 2}
-
-
-def _as_array(name: str, value: Any) -> Array:
-    """Return an array of any shape and kind."""
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be an array, got rows of different lengths; nothing has changed") from error
 
 
 class Fused(abc.ABC):
@@ -268,7 +261,7 @@ class Fused(abc.ABC):
 
     def reset(self, mask: Array | None = None) -> None:
         """Start the streams in `mask` (a truth value, or bool[B]; all by default) anew; weights stay."""
-        chosen = np.ones(self._streams(), bool) if mask is None else _as_array("mask", mask)
+        chosen = np.ones(self._streams(), bool) if mask is None else checks.as_array("mask", mask, where=_UNCHANGED)
         if chosen.dtype != np.bool_ or chosen.shape != self._streams():
             wanted = "a truth value" if self.batch is None else f"bool[{self.batch}]"
             raise ValueError(f"mask must be {wanted}, got {chosen.dtype}{list(chosen.shape)}")
@@ -311,14 +304,14 @@ class Fused(abc.ABC):
         return self._errors, np.zeros(n * self.n_outputs, self.cell.dtype), np.zeros(n)
 
     def _inputs(self, name: str, values: Array, shape: tuple[int, ...]) -> Array:
-        where = f" at step {self.n_steps + 1}; nothing has changed"
+        where = f" at step {self.n_steps + 1}{_UNCHANGED}"
         values = np.ascontiguousarray(checks.array(name, values, shape, self.cell.dtype, where=where))
         if not checks.all_finite(values):
             raise ValueError(f"{name} must be finite, got {values[~np.isfinite(values)][0]}{where}")
         return values
 
     def _sequence(self, xs: Array) -> Array:
-        xs = _as_array("xs", xs)
+        xs = checks.as_array("xs", xs, where=_UNCHANGED)
         n_steps = len(xs) if xs.ndim else 0
         return self._inputs("xs", xs, (n_steps, *self._streams(self.cell.n_inputs)))
 
@@ -327,19 +320,19 @@ class Fused(abc.ABC):
         if self.loss == "squared":
             shape = (n_steps, *self._streams(self.n_outputs))
             return self._inputs("targets", targets, shape).ravel(), no_labels
-        given = _as_array("targets", targets)
+        given = checks.as_array("targets", targets, where=_UNCHANGED)
         labels = checks.array("targets", given, (n_steps, *self._streams()), given.dtype)
         if labels.size and (labels.dtype.kind not in "iu" or (labels >= self.n_outputs).any()):
             raise ValueError(
                 f"targets must be whole numbers below n_outputs = {self.n_outputs}, got {labels.dtype}"
-                f" up to {labels.max()}; nothing has changed"
+                f" up to {labels.max()}{_UNCHANGED}"
             )
         return no_targets, np.ascontiguousarray(labels, np.int64).ravel()
 
     def _resets(self, resets: Array | None, n_steps: int) -> Array:
         if resets is None:
             return self._nothing()[2]
-        given = _as_array("resets", resets)
+        given = checks.as_array("resets", resets, where=_UNCHANGED)
         shape = (n_steps, *self._streams())
         if given.dtype != np.bool_ or given.shape != shape:
             raise ValueError(f"resets must be bool{list(shape)}, got {given.dtype}{list(given.shape)}")
