@@ -91,7 +91,8 @@ class ColumnNetwork:
         if self.steps_per_stage is not None:
             checks.whole("steps_per_stage", self.steps_per_stage, at_least=1)
         refuse_statistics(self.beta, self.cap)
-        checks.number("init_range", self.init_range, above=0.0)
+        checks.number("init_range", self.init_range, above=0.0, below=float(np.finfo(self.dtype).max) / 2)
+        checks.plain_numbers(self)
 
     # -- shape -------------------------------------------------------------------------------------------
     @property
@@ -263,9 +264,19 @@ class ColumnNetwork:
                 state.update(self._opened(state, stage + 1, settings.optimiser.initial))
         return predictions
 
+    def refuse_damaged(self, state: dict[str, Array]) -> None:
+        """Refuse arrays of the right shapes that no run leaves."""
+        refuse_scalars(state["scalars"])
+
     def signature(self) -> str:
         """Return what two networks must agree on to exchange state."""
         return repr(self)
+
+
+def refuse_scalars(scalars: Array) -> None:
+    """Refuse what cannot be the last discount, and whether there was a step, of a saved state."""
+    if not 0.0 <= scalars[4] <= 1.0 or scalars[5] not in (0.0, 1.0):
+        raise ValueError(f"state['arrays']['scalars'] must be of a predictor, got {scalars.tolist()}")
 
 
 def refuse_statistics(beta: Any, cap: Any) -> None:

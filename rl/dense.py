@@ -10,7 +10,7 @@ import numpy as np
 from amper.protocols import Array
 from rl import cells, checks
 from rl._kernels import dense_lstm
-from rl.ccn import BETA, CAP, numbers, refuse_statistics
+from rl.ccn import BETA, CAP, numbers, refuse_scalars, refuse_statistics
 from rl.streams import stream
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class DenseNetwork:
         checks.known("dtype", self.dtype, ("float32", "float64"))
         refuse_statistics(self.beta, self.cap)
         if self.init_range is not None:
-            checks.number("init_range", self.init_range, above=0.0)
+            checks.number("init_range", self.init_range, above=0.0, below=float(np.finfo(self.dtype).max) / 2)
+        checks.plain_numbers(self)
 
     @property
     def cell(self) -> Cell:
@@ -100,6 +101,17 @@ class DenseNetwork:
     def stage_after(self, n_steps: int) -> int:
         """Return 0: there is one stage."""
         return 0
+
+    def refuse_damaged(self, state: dict[str, Array]) -> None:
+        """Refuse arrays of the right shapes that no run leaves: the kernel goes where the window says."""
+        refuse_scalars(state["scalars"])
+        newest, n_held, k = (int(value) for value in state["window"])
+        if k != (self.k or 0) or not 0 <= newest <= max(k - 1, 0) or not 0 <= n_held <= k:
+            raise ValueError(f"state['arrays']['window'] must be of k = {self.k}, got {state['window'].tolist()}")
+        try:
+            _generator(state["generator"])
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"state['arrays']['generator'] must be a generator's, got {error}") from error
 
     def signature(self) -> str:
         """Return what two networks must agree on to exchange state."""

@@ -18,6 +18,7 @@ from rl.optimisers import RmsProp
 
 #: Of what `state_dict` returns; a reader refuses later ones.
 _VERSION = 1
+_UNCHANGED = "; nothing has changed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ class Settings:
         checks.truth("fan_in", self.fan_in)
         if not isinstance(self.optimiser, RmsProp):
             raise TypeError(f"optimiser must be an RmsProp of rl.optimisers, got {self.optimiser!r}")
+        checks.plain_numbers(self)
 
 
 class Network(Protocol):
@@ -93,6 +95,10 @@ class Network(Protocol):
         self, state: dict[str, Array], n_steps: int, settings: Settings, xs: Array, cumulants: Array, discounts: Array
     ) -> Array:
         """Advance `state`, which has seen `n_steps` steps, by len(xs) more; return the predictions."""
+        ...
+
+    def refuse_damaged(self, state: dict[str, Array]) -> None:
+        """Refuse arrays of the right shapes and kinds that no run leaves."""
         ...
 
     def signature(self) -> str:
@@ -183,20 +189,18 @@ class TDLambda:
         return predictions
 
     def _checked(self, xs: Any, cumulants: Any, discounts: Any) -> tuple[Array, Array, Array]:
-        dtype, n = np.dtype(self.network.dtype), len(np.atleast_1d(cumulants))
-        xs = checks.array("xs", xs, (n, self.network.n_inputs), dtype, where="; nothing has changed")
-        cumulants = checks.array("cumulants", cumulants, (n,), dtype, where="; nothing has changed")
+        dtype, n = np.dtype(self.network.dtype), np.size(checks.as_array("cumulants", cumulants, where=_UNCHANGED))
+        xs = checks.array("xs", xs, (n, self.network.n_inputs), dtype, where=_UNCHANGED)
+        cumulants = checks.array("cumulants", cumulants, (n,), dtype, where=_UNCHANGED)
         if discounts is None:
             discounts = np.full(n, self.settings.discount, dtype)
-        discounts = checks.array("discounts", discounts, (n,), dtype, where="; nothing has changed")
-        for name, values in {"xs": xs, "cumulants": cumulants}.items():
-            if not checks.all_finite(values):
-                at = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-                raise ValueError(f"{name} must be finite, got {values[at]} at index {at}; nothing has changed")
+        discounts = checks.array("discounts", discounts, (n,), dtype, where=_UNCHANGED)
+        _refuse_overflow("xs", xs)
+        _refuse_overflow("cumulants", cumulants)
         outside = ~((discounts >= 0) & (discounts <= 1))
         if outside.any():
             bad = int(np.argmax(outside))
-            raise ValueError(f"discounts must lie in [0, 1], got {discounts[bad]} at index {bad}; nothing has changed")
+            raise ValueError(f"discounts must lie in [0, 1], got {discounts[bad]} at index {bad}{_UNCHANGED}")
         return np.ascontiguousarray(xs), np.ascontiguousarray(cumulants), np.ascontiguousarray(discounts)
 
     def reset(self) -> None:
@@ -234,7 +238,23 @@ class TDLambda:
             )
             for name, shape in shapes.items()
         }
+        self.network.refuse_damaged(arrays)
         self.n_steps, self.arrays = n_steps, arrays
 
     def _identity(self) -> dict[str, Any]:
         return {"network": self.network.signature(), "settings": repr(self.settings)}
+
+
+def _refuse_overflow(name: str, values: Array) -> None:
+    """Refuse what is not finite, or so large that a variance of it is not."""
+    largest = np.finfo(values.dtype).max
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.vdot(values, values) <= largest / 4:
+            return
+    for bad, rule in (
+        (~np.isfinite(values), "be finite"),
+        (np.abs(values) > largest**0.5 / 2, f"have squares that {values.dtype} holds four times"),
+    ):
+        if bad.any():
+            at = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise ValueError(f"{name} must {rule}, got {values[at]} at index {at}{_UNCHANGED}")

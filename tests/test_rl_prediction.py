@@ -5,6 +5,7 @@ import pytest
 
 import rl
 from rl import cells, learners
+from rl.ccn import ColumnNetwork
 from rl.dense import DenseNetwork
 from rl.learners.counting import tbptt_budget
 from rl.optimisers import Adam, RmsProp
@@ -131,6 +132,7 @@ def test_a_state_of_another_predictor_or_a_damaged_one_is_refused_and_changes_no
         "arrays": {**good, "arrays": {k: v for k, v in arrays.items() if k != "hc"}},
         "finite": {**good, "arrays": {**arrays, "raw": np.full_like(arrays["raw"], np.nan)}},
         "float64": {**good, "arrays": {**arrays, "raw": arrays["raw"].astype(np.float32)}},
+        "scalars": {**good, "arrays": {**arrays, "scalars": arrays["scalars"] + 3}},
         "dict": 3,
     }
     for word, state in bad.items():
@@ -153,6 +155,9 @@ def test_a_state_of_another_predictor_or_a_damaged_one_is_refused_and_changes_no
         ((np.ones((3, 4)), np.ones(3), np.full(3, 1.5)), ValueError, r"discounts must lie in \[0, 1\], got 1.5"),
         ((np.ones((3, 4)), np.ones(3), np.full(3, np.nan)), ValueError, r"discounts must lie in \[0, 1\], got nan"),
         ((np.full((3, 4), "a"), np.ones(3)), TypeError, "xs must hold real numbers"),
+        ((np.ones((2, 4)), [[1.0], [1.0, 2.0]]), ValueError, "cumulants must be an array, got rows of different"),
+        ((np.full((3, 4), 1e200), np.ones(3)), ValueError, r"xs must have squares that float64 holds four times, got"),
+        ((np.ones((3, 4)), np.full(3, -1e154)), ValueError, "cumulants must have squares that float64 holds"),
     ],
 )
 def test_a_bad_stretch_is_refused_and_changes_nothing(arguments, error_type, message):
@@ -161,6 +166,35 @@ def test_a_bad_stretch_is_refused_and_changes_nothing(arguments, error_type, mes
         td.run(*arguments)
     data = stream(20, 4)
     assert td.run(*data).tobytes() == twin.run(*data).tobytes()
+
+
+def test_large_values_whose_squares_add_up_to_infinity_are_taken():
+    td = predictor("columnar")
+    assert np.isfinite(td.run(np.full((40, 4), 6e153), np.zeros(40))).all()
+
+
+def test_numbers_of_numpy_make_the_same_predictor():
+    network = ColumnNetwork(n_inputs=np.int64(2), n_features=np.int32(4), seed=np.uint8(1), beta=0, dtype="float32")
+    td = TDLambda(network, step_size=np.float64(0.5), discount=1)
+    other = ColumnNetwork(n_inputs=2, n_features=4, features_per_stage=4, seed=1, beta=0.0, dtype="float32")
+    TDLambda(other, step_size=0.5, discount=1.0).load_state_dict(td.state_dict())
+    dense = TDLambda(DenseNetwork(n_inputs=np.int64(2), n_units=3, method="tbptt", k=np.int64(2)), step_size=1)
+    other = DenseNetwork(n_inputs=2, n_units=3, method="tbptt", k=2)
+    TDLambda(other, step_size=1.0).load_state_dict(dense.state_dict())
+
+
+def test_a_window_or_generator_that_no_run_leaves_is_refused():
+    td = dense("tbptt", {"k": 3}, 5)
+    td.run(*stream(7, 12))
+    good = td.state_dict()
+    td.load_state_dict(good)
+    for name, value in (
+        ("window", [10**6, 3, 3]), ("window", [-1, 3, 3]), ("window", [0, 4, 3]), ("window", [0, 0, 5]),
+        ("generator", [2**64 - 1] * 6),
+    ):  # fmt: skip
+        arrays = {**good["arrays"], name: np.array(value, good["arrays"][name].dtype)}
+        with pytest.raises(ValueError, match=rf"state\['arrays'\]\['{name}'\] must be"):
+            td.load_state_dict({**good, "arrays": arrays})
 
 
 def test_a_bad_step_is_refused():
@@ -286,7 +320,8 @@ def test_a_reset_dense_network_begins_an_episode():
         ({"method": "snap", "k": 3}, "k must be given exactly if method is 'tbptt', got 3 and 'snap'"),
         ({"method": "tbptt", "k": 0}, "k must be at least 1, got 0"),
         ({"method": "snap", "n_units": 0}, "n_units must be at least 1, got 0"),
-        ({"method": "snap", "init_range": 0.0}, "init_range must lie between 0 and inf"),
+        ({"method": "snap", "init_range": 0.0}, "init_range must lie between 0 and 8.98847e"),
+        ({"method": "snap", "init_range": 2e38, "dtype": "float32"}, "init_range must lie between 0 and 1.70141e"),
         ({"method": "snap", "beta": -0.1}, r"beta must be in \[0, 1\), got -0.1"),
         ({"method": "snap", "seed": -1}, "seed must be at least 0"),
     ],
