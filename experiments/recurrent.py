@@ -74,9 +74,13 @@ class PlainTrainer:
 
         Raises
         ------
+        ValueError
+            If a token or a counted label is out of range; nothing has changed.
         FloatingPointError
             If weights, state or sensitivities stop being finite.
         """
+        _refuse_characters(tokens, labels, counted, self.cell.n_inputs, self.n_classes)
+        step_size = self.step_size if step_size is None else checks.number("step_size", step_size, above=0.0)
         scores = Scores(np.zeros(tokens.shape, self.cell.dtype), np.zeros(tokens.shape, bool))
         inputs = np.eye(self.cell.n_inputs, dtype=self.cell.dtype)
         for t in range(len(tokens)):
@@ -85,7 +89,7 @@ class PlainTrainer:
             h = self.learner.step(inputs[np.maximum(tokens[t], 0)])
             scores.losses[t], scores.right[t], error = _read_out(self.readout, h, labels[t], counted[t])
             if counted[t].any():
-                self._update(h, error / self.cell.dtype.type(len(h)), step_size or self.step_size)
+                self._update(h, error / self.cell.dtype.type(len(h)), step_size)
         return scores
 
     def evaluate(self, tokens: Array, labels: Array, counted: Array, resets: Array) -> Scores:
@@ -96,11 +100,17 @@ class PlainTrainer:
         of_readout = np.concatenate([error.T @ h, error.sum(axis=0)[:, None]], axis=1)
         gradient = np.concatenate([self.learner.gradient(error @ self.readout[:, :-1]), of_readout.ravel()])
         norm = float(np.linalg.norm(gradient))
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"gradient must stay finite, got a norm of {norm}; lower step_size")
         if norm > self.clip:
             gradient *= gradient.dtype.type(self.clip / norm)
         self.n_updates += 1
         weights = np.concatenate([self.learner.theta, self.readout.ravel()])
         weights, self._moments = self.optimiser.advance(weights, gradient, self._moments, self.n_updates, step_size)
+        if not checks.all_finite(weights):
+            raise FloatingPointError(
+                f"weights must stay finite, got others by update {self.n_updates}; lower step_size"
+            )
         self.learner.theta[:] = weights[: self.cell.n_params]
         self.readout[:] = weights[self.cell.n_params :].reshape(self.readout.shape)
 
@@ -137,6 +147,7 @@ class FusedTrainer:
         tokens, labels, counted, resets, step_size
             As of `PlainTrainer.run`.
         """
+        _refuse_characters(tokens, labels, counted, self.cell.n_inputs, self.n_classes)
         if step_size is not None and step_size != self._fused.step_size:
             last, self._fused = self._fused, self._made(step_size)
             self._fused.theta, self._fused.readout = last.theta, last.readout
@@ -164,6 +175,17 @@ def elstm_trainer(
     return PlainTrainer(
         cell, n_tokens, learner, batch=batch, step_size=step_size, clip=1.0, optimiser=adam, seed=seed, k=int(k)
     )
+
+
+def _refuse_characters(tokens: Array, labels: Array, counted: Array, n_tokens: int, n_classes: int) -> None:
+    """Refuse tokens that there are not, and counted labels that no class has or no token asks for."""
+    if tokens.size and not -1 <= tokens.min() <= tokens.max() < n_tokens:
+        raise ValueError(f"tokens must lie in -1 .. {n_tokens - 1}, got {tokens.min()} .. {tokens.max()}")
+    of = labels[counted]
+    if of.size and not 0 <= of.min() <= of.max() < n_classes:
+        raise ValueError(f"labels must lie in 0 .. {n_classes - 1}, got {of.min()} .. {of.max()}")
+    if (counted & (tokens < 0)).any():
+        raise ValueError("counted must be False where tokens are -1, got True")
 
 
 def scored(cell: Cell, theta: Array, readout: Array, data: tuple[Array, Array, Array, Array]) -> Scores:

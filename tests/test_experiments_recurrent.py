@@ -50,6 +50,34 @@ def test_the_plain_trainer_scales_the_whole_gradient_down_to_the_clip():
     np.testing.assert_allclose(clipped, free * 0.01 / np.linalg.norm(free), rtol=1e-12)
 
 
+def test_trainers_refuse_characters_that_there_are_not():
+    cell = cells.make("elstm", n_inputs=3, n_units=5, seed=1)
+    tokens, labels, counted, resets = stretch()
+    for trainer in (
+        FusedTrainer(cell, 3, batch=3, step_size=0.01),
+        PlainTrainer(cell, 3, "rtrl", batch=3, step_size=1),
+    ):
+        for change, words in (
+            ((tokens + 1, labels, counted), "tokens must lie in -1 .. 2, got 1 .. 3"),
+            ((tokens, labels - 2, counted), "labels must lie in 0 .. 2, got -2 .. -1"),
+            ((tokens * 0 - 1, labels, counted), "counted must be False where tokens are -1"),
+        ):
+            with pytest.raises(ValueError, match=words):
+                trainer.run(*change, resets)
+        with pytest.raises(ValueError, match="step_size must lie between 0 and inf"):
+            trainer.run(tokens, labels, counted, resets, step_size=0.0)
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_plain_trainer_that_overflows_says_so(clip):
+    cell = cells.make("elstm", n_inputs=3, n_units=4, dtype="float32")
+    trainer = PlainTrainer(cell, 3, "tbptt", batch=3, step_size=1e30, clip=clip, k=3)
+    with pytest.raises(FloatingPointError, match="must stay finite"):
+        for _ in range(5):
+            trainer.run(*stretch())
+
+
 def test_the_fused_trainer_learns_as_the_plain_one_does():
     cell = cells.make("elstm", n_inputs=3, n_units=5, seed=1)
     fused = FusedTrainer(cell, 3, batch=3, step_size=0.01)

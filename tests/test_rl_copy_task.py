@@ -80,6 +80,8 @@ def test_the_sequence_grows_by_one_below_the_threshold_only():
     task = CurriculumCopy(batch=1, threshold=0.15)
     assert [task.grow(bits) for bits in (0.15, 0.1499, 1.0, float("nan"), 0.0)] == [False, True, False, False, True]
     assert task.longest == 3
+    with pytest.raises(TypeError, match="bits_per_character must be a number, got 'few'"):
+        task.grow("few")
 
 
 def test_bits_are_nats_over_the_counted_characters():
@@ -95,6 +97,16 @@ def test_bits_are_nats_over_the_counted_characters():
         (lambda: CurriculumCopy(batch=1, threshold=0.0), "threshold must lie between 0"),
         (lambda: CopyStreams(batch=1, longest=0), "longest must be at least 1"),
         (lambda: CopyStreams(batch=1, longest=1).take(0), "n_steps must be at least 1"),
+        (lambda: copy_task.sequences(np.array([0, 1]), np.zeros((2, 3))), r"lengths must lie in 1 .. 3.*got \[0, 1\]"),
+        (lambda: copy_task.sequences(np.array([4]), np.zeros((1, 3))), r"lengths must lie in 1 .. 3.*got \[4\]"),
+        (
+            lambda: copy_task.sequences_right(CopyStreams(batch=1, longest=1).take(2), np.ones((3, 1), bool)),
+            r"right must be bool\[2, 1\], got bool\[3, 1\]",
+        ),
+        (
+            lambda: copy_task.bits_per_character(np.zeros((2, 1)), np.zeros((2, 1), bool)),
+            "counted must be True somewhere",
+        ),
     ],
 )
 def test_what_makes_no_task_is_refused(make, words):

@@ -68,7 +68,14 @@ def sequences(lengths: Int64, uniforms: Array) -> Stretch:
         Bits of each, >= 1.
     uniforms : float[B, L]
         In [0, 1), L >= every length; a bit is 1 from .5 on.
+
+    Raises
+    ------
+    ValueError
+        If there is no length, or one out of range.
     """
+    if not lengths.size or not 1 <= lengths.min() <= lengths.max() <= uniforms.shape[1]:
+        raise ValueError(f"lengths must lie in 1 .. {uniforms.shape[1]}, the uniforms given, got {lengths.tolist()}")
     step, n = np.arange(2 * int(lengths.max()))[:, None], lengths[None, :]
     bits = (uniforms >= 0.5).T.astype(np.int64)
     reading, copying = step < n, (step >= n) & (step < 2 * n)
@@ -124,7 +131,7 @@ class CurriculumCopy:
 
     def grow(self, bits_per_character: float) -> bool:
         """Tell how well a minibatch was said; return whether L has grown."""
-        grows = bool(bits_per_character < self.threshold)
+        grows = checks.real("bits_per_character", bits_per_character) < self.threshold
         self.longest += grows
         return grows
 
@@ -203,7 +210,15 @@ def sequences_right(stretch: Stretch, right: Array) -> tuple[int, int]:
     ----------
     right : bool[T, B]
         Whether each step's answer was its target; looked at where `stretch.copying`.
+
+    Raises
+    ------
+    ValueError
+        If `right` is not of the stretch.
     """
+    shape = stretch.tokens.shape
+    if right.shape != shape or right.dtype != np.bool_:
+        raise ValueError(f"right must be bool{list(shape)}, got {right.dtype}{list(right.shape)}")
     n_right = n_whole = 0
     for b in range(stretch.tokens.shape[1]):
         begins = np.flatnonzero(stretch.resets[:, b])
@@ -218,5 +233,15 @@ def sequences_right(stretch: Stretch, right: Array) -> tuple[int, int]:
 
 
 def bits_per_character(losses: Array, counted: Array) -> float:
-    """Return the mean of the counted losses, in bits."""
+    """Return the mean of the counted losses, in bits.
+
+    Raises
+    ------
+    ValueError
+        If none is counted.
+    """
+    if losses.shape != counted.shape or not counted.any():
+        raise ValueError(
+            f"counted must be True somewhere and of shape {losses.shape}, got {int(counted.sum())} and {counted.shape}"
+        )
     return float(losses[counted].mean(dtype=np.float64) / math.log(2.0))

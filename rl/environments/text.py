@@ -84,7 +84,9 @@ class Text:
     Raises
     ------
     ValueError, TypeError
-        If a parameter is out of range, or the text too short for a crop on both sides.
+        If a parameter is out of range, or the text too short for a crop on both sides, or not UTF-8.
+    OSError
+        If there is no such file.
 
     Examples
     --------
