@@ -74,8 +74,7 @@ def test_a_plain_trainer_that_overflows_says_so(clip):
     cell = cells.make("elstm", n_inputs=3, n_units=4, dtype="float32")
     trainer = PlainTrainer(cell, 3, "tbptt", batch=3, step_size=1e30, clip=clip, k=3)
     with pytest.raises(FloatingPointError, match="must stay finite"):
-        for _ in range(5):
-            trainer.run(*stretch())
+        trainer.run(*stretch(150))
 
 
 def test_the_fused_trainer_learns_as_the_plain_one_does():
@@ -132,6 +131,12 @@ def test_an_update_schedule_that_is_unknown_is_refused():
     found = study.get("snap-copy")
     with pytest.raises(ValueError, match="update must be 'character' or 'sequence', got 'step'"):
         found.cells(found.parameters("default", {"update": "step"}))
+
+
+def test_too_few_updates_for_the_points_of_a_curve_are_refused():
+    found = study.get("elstm-copy")
+    with pytest.raises(ValueError, match="n_updates must be at least 8000, got 7999"):
+        found.cells(found.parameters("tiny", {"n_updates": 7_999}))
 
 
 def test_a_run_is_that_of_its_seed():

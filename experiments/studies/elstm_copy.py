@@ -17,8 +17,17 @@ N_AT_ONCE = 200  # steps
 
 
 def cells(parameters: Parameters) -> list[Cell]:
-    """Return one cell a method and seed."""
+    """Return one cell a method and seed.
+
+    Raises
+    ------
+    ValueError
+        If a method is unknown, or there are too few updates to measure success so often.
+    """
     from experiments.recurrent_methods import known
+
+    if parameters["n_updates"] < N_STAGES * N_AT_ONCE:
+        raise ValueError(f"n_updates must be at least {N_STAGES * N_AT_ONCE}, got {parameters['n_updates']!r}")
 
     kept = ("longest", "n_units", "batch", "step_size", "n_updates")
     seeds = range(parameters["seed"], parameters["seed"] + parameters["seeds"])
@@ -41,7 +50,7 @@ def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
     for i in range(N_STAGES):
         task = copy_task.CopyStreams(batch=parameters["batch"], longest=longest, seed=derived_seed(seed, f"stage {i}"))
         step_size = parameters["step_size"] * (1 - i / N_STAGES)
-        for _ in range(max(1, round(n_updates / N_STAGES / N_AT_ONCE))):
+        for _ in range(round(n_updates / N_STAGES / N_AT_ONCE)):
             learner.run(*_data(task.take(N_AT_ONCE)), step_size=step_size)
             n_steps += N_AT_ONCE
         scores = learner.evaluate(*_data(test))
