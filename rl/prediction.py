@@ -186,6 +186,11 @@ class TDLambda:
                 f"prediction must stay finite, got {predictions[bad]} at step {before + bad + 1}; "
                 "load a state from before it, or begin again; lower step_size"
             )
+        if not checks.all_finite(self.arrays["scalars"]):  # the prediction would not be, a step later
+            raise FloatingPointError(
+                f"error must stay finite when squared, got more by step {self.n_steps}; load a state from before it, "
+                "or begin again; lower step_size"
+            )
         return predictions
 
     def _checked(self, xs: Any, cumulants: Any, discounts: Any) -> tuple[Array, Array, Array]:

@@ -459,6 +459,7 @@ def test_states_of_others_and_damaged_ones_are_refused_and_change_nothing():
         ({**good, "arrays": {**good["arrays"], "weights": weights[1:]}}, ValueError),
         ({**good, "arrays": {**good["arrays"], "weights": weights * np.nan}}, ValueError),
         ({**good, "arrays": {**good["arrays"], "counts": np.array([0, 7])}}, ValueError),
+        ({**good, "arrays": {**good["arrays"], "readout_counts": np.array([-1, 0])}}, ValueError),
     ):
         with pytest.raises(kind, match="state"):
             ours.load_state_dict(damage)

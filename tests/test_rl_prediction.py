@@ -213,6 +213,13 @@ def test_an_overflow_names_its_step():
         td.run(*stream(200, 4))
 
 
+def test_an_error_whose_square_overflows_is_refused_at_its_own_step():
+    td = predictor("columnar", "float32")
+    td.run(*stream(20, 4))
+    with pytest.raises(FloatingPointError, match="error must stay finite when squared, got more by step 21; load a"):
+        td.step(np.ones(4), 9e18)
+
+
 @pytest.mark.parametrize(
     ("settings", "error_type", "message"),
     [

@@ -419,8 +419,11 @@ class Fused(abc.ABC):
         }
         n_steps = checks.whole("state['n_steps']", state["n_steps"], at_least=0)
         ready = checks.truth("state['ready']", state["ready"])
-        if not 0 <= read["counts"][1] <= 2:
-            raise ValueError(f"state['arrays']['counts'] must say what is pending by 0, 1 or 2, got {read['counts']}")
+        for name in ("counts", "readout_counts"):
+            if read[name][0] < 0 or not 0 <= read[name][1] <= 2:
+                raise ValueError(
+                    f"state['arrays'][{name!r}] must be updates and what is pending, 0, 1 or 2, got {read[name]}"
+                )
         for name, values in here.items():
             values[:] = read[name]
         self.n_steps, self._ready = n_steps, ready
