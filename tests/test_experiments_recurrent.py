@@ -131,6 +131,17 @@ def test_an_update_schedule_that_is_unknown_is_refused():
     found = study.get("snap-copy")
     with pytest.raises(ValueError, match="update must be 'character' or 'sequence', got 'step'"):
         found.cells(found.parameters("default", {"update": "step"}))
+    with pytest.raises(ValueError, match="update must be 'character' with rflo, got 'sequence'; set method without"):
+        found.cells(found.parameters("default", {"update": "sequence"}))
+
+
+@pytest.mark.parametrize(("n_runs", "said"), [(4, True), (5, False)])
+def test_brackets_of_fewer_than_five_runs_are_not_called_intervals(n_runs, said):
+    words = f"Brackets are the least and the largest of {n_runs} runs: 95% intervals take 5."
+    rows = [copy_row(name, seed, 9 + seed, 1_000) for name in ("rtrl", "uoro") for seed in range(n_runs)]
+    assert (words in snap_copy.answer(rows).text) == said
+    values = [float(9 + seed) for seed in range(4)]
+    assert methods.intervals(rows[:4], "longest")["rtrl"] == (10.5, min(values), max(values))
 
 
 def test_too_few_updates_for_the_points_of_a_curve_are_refused():

@@ -74,7 +74,7 @@ def _data(stretch: Any) -> tuple[Any, ...]:
 
 def answer(rows: Sequence[Row]) -> Answer:
     """Return a line a method: success in the end and at best, and the time it took."""
-    from experiments.recurrent_methods import by_method, intervals, words
+    from experiments.recurrent_methods import by_method, caveat, intervals, words
 
     found = intervals(rows, "success")
     table = [
@@ -87,7 +87,7 @@ def answer(rows: Sequence[Row]) -> Answer:
         f"{words(name)} {value:.1%} [{low:.1%}, {high:.1%}]" for name, (value, low, high) in found.items()
     )
     columns = ("learner", "runs", "success", "best", "bits a character", "updates", "CPU time, longest run")
-    return Answer(columns, tuple(table), f"{text}.")
+    return Answer(columns, tuple(table), f"{text}.{caveat(rows)}")
 
 
 def figure(rows: Sequence[Row]) -> Figure:

@@ -56,7 +56,7 @@ def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
 
 def answer(rows: Sequence[Row]) -> Answer:
     """Return a line a method, and how its bits a character lie to BPTT's."""
-    from experiments.recurrent_methods import by_method, comparison, intervals, words
+    from experiments.recurrent_methods import by_method, caveat, comparison, intervals, words
 
     found, half = intervals(rows, "bits"), intervals([{**row, "bits": _half(row)} for row in rows], "bits")
     table = [
@@ -73,7 +73,7 @@ def answer(rows: Sequence[Row]) -> Answer:
     text += " ".join(
         comparison(found, name, "bptt", unit="bits") for name in found if "bptt" in found and name != "bptt"
     )
-    return Answer(columns, tuple(table), text.strip())
+    return Answer(columns, tuple(table), text.strip() + caveat(rows))
 
 
 def _half(row: Row) -> float:

@@ -19,11 +19,20 @@ STEP_SIZES = {
 
 
 def cells(parameters: Parameters) -> list[Cell]:
-    """Return one cell a method and seed."""
-    from experiments.recurrent_methods import study_cells
+    """Return one cell a method and seed.
+
+    Raises
+    ------
+    ValueError
+        If a method or the update is unknown, or a method cannot update once a sequence.
+    """
+    from experiments.recurrent_methods import METHODS, study_cells
 
     if parameters["update"] not in ("character", "sequence"):
         raise ValueError(f"update must be 'character' or 'sequence', got {parameters['update']!r}")
+    plain = [name for name in parameters["method"] if name in METHODS and METHODS[name].cell != "gru"]
+    if parameters["update"] == "sequence" and plain:
+        raise ValueError(f"update must be 'character' with {', '.join(plain)}, got 'sequence'; set method without them")
     return study_cells(parameters, STEP_SIZES, ("n_units", "density", "batch", "n_characters", "update"))
 
 
@@ -61,7 +70,7 @@ def _schedule(parameters: Parameters) -> dict[str, int]:
 
 def answer(rows: Sequence[Row]) -> Answer:
     """Return a line a method: L reached, and characters until shorter ones were; and the verdict."""
-    from experiments.recurrent_methods import by_method, comparison, intervals, words
+    from experiments.recurrent_methods import by_method, caveat, comparison, intervals, words
 
     found = intervals(rows, "longest")
     marks = sorted({max(2, round(share * max(each[0] for each in found.values()))) for share in (0.5, 0.75)})
@@ -77,7 +86,7 @@ def answer(rows: Sequence[Row]) -> Answer:
     text += " ".join(
         comparison(found, name, "uoro", unit="bits") for name in found if "uoro" in found and name != "uoro"
     )
-    return Answer(columns, tuple(table), text.strip())
+    return Answer(columns, tuple(table), text.strip() + caveat(rows))
 
 
 def _median_until(rows: Sequence[Row], mark: int) -> str:
