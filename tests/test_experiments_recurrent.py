@@ -144,6 +144,12 @@ def test_brackets_of_fewer_than_five_runs_are_not_called_intervals(n_runs, said)
     assert methods.intervals(rows[:4], "longest")["rtrl"] == (10.5, min(values), max(values))
 
 
+def test_a_text_that_is_not_there_is_refused_before_anything_runs(tmp_path):
+    found = study.get("snap-charlm")
+    with pytest.raises(ValueError, match="path must be standard-library or a text file, got '.*absent'"):
+        found.cells(found.parameters("tiny", {"path": str(tmp_path / "absent")}))
+
+
 def test_too_few_updates_for_the_points_of_a_curve_are_refused():
     found = study.get("elstm-copy")
     with pytest.raises(ValueError, match="n_updates must be at least 8000, got 7999"):

@@ -114,6 +114,7 @@ def test_the_default_is_every_method_at_its_own_step_size_with_seeds_that_the_ch
         ({"choice": "all"}, "choice must be table or each, got 'all'"),
         ({"step_size": [1e-3]}, "choice must be each where step_size is given, got 'table'; add --set choice=each"),
         ({"n_steps": 1_000}, "n_steps must be at least n_window and n_points, got 1000"),
+        ({"n_steps": 9, "n_window": 1, "n_points": 1}, "n_steps must be at least the 10 stages of a method, got 9"),
     ],
 )
 def test_what_the_study_cannot_run_is_refused_before_anything_runs(changes, said):

@@ -30,8 +30,8 @@ def cells(parameters: Parameters) -> list[Cell]:
     Raises
     ------
     ValueError
-        If a method or choice is unknown, step sizes are given that the choice passes over, or the window is longer
-        than the run.
+        If a method or choice is unknown, step sizes are given that the choice passes over, or the run is shorter
+        than its window or has fewer steps than a network has stages.
     """
     choice, sizes = parameters["choice"], parameters["step_size"]
     if choice not in ("table", "each"):
@@ -42,6 +42,9 @@ def cells(parameters: Parameters) -> list[Cell]:
         raise ValueError(f"n_steps must be at least n_window and n_points, got {parameters['n_steps']!r}")
     shared = {key: parameters[key] for key in ("n_steps", "n_window", "n_points")}
     names = [predictors.method(name).name for name in parameters["method"]]
+    n_stages = max(predictors.method(name).n_stages for name in names)
+    if n_stages > parameters["n_steps"]:
+        raise ValueError(f"n_steps must be at least the {n_stages} stages of a method, got {parameters['n_steps']!r}")
     return [
         Cell({"method": name, "step_size": size, **shared}, seed)
         for name in names

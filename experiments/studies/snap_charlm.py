@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.study import Answer, Cell, Parameters, Row, Stage, Study, no_stage
@@ -14,14 +15,23 @@ if TYPE_CHECKING:
 #: Adam's step size of each method: of 1e-3, 3e-3, 1e-2, 3e-2 the one with the fewest bits a character after 100,000
 #: characters in seed 100; SnAp-2 and RTRL take SnAp-1's.
 STEP_SIZES = {"rtrl": 1e-2, "snap-1": 1e-2, "snap-2": 1e-2, "uoro": 3e-3, "tbptt-8": 3e-2, "bptt": 3e-2}
+STANDARD_LIBRARY = "standard-library"
 N_POINTS = 20  # of a curve
 N_CROPS = 64  # of the held-out part that is scored
 
 
 def cells(parameters: Parameters) -> list[Cell]:
-    """Return one cell a method and seed."""
+    """Return one cell a method and seed.
+
+    Raises
+    ------
+    ValueError
+        If a method is unknown, or there is no such text.
+    """
     from experiments.recurrent_methods import study_cells
 
+    if parameters["path"] != STANDARD_LIBRARY and not Path(parameters["path"]).is_file():
+        raise ValueError(f"path must be {STANDARD_LIBRARY} or a text file, got {parameters['path']!r}")
     kept = ("n_units", "density", "batch", "length", "n_characters", "path")
     return study_cells(parameters, STEP_SIZES, kept)
 
@@ -32,7 +42,7 @@ def run(parameters: Parameters, seed: int, stage: Stage = no_stage) -> Row:
     from rl.environments.text import Text
 
     name, n_characters = parameters["method"], parameters["n_characters"]
-    path = None if parameters["path"] == "standard-library" else parameters["path"]
+    path = None if parameters["path"] == STANDARD_LIBRARY else parameters["path"]
     text = Text(path, batch=parameters["batch"], length=parameters["length"], seed=seed)
     sizes = {key: parameters[key] for key in ("n_units", "density", "batch", "step_size")}
     learner: Any = trainer(name, n_tokens=text.n_tokens, n_classes=text.n_tokens, seed=seed, **sizes)
@@ -96,7 +106,7 @@ _DEFAULT = {
     "batch": 16,
     "length": 128,
     "n_characters": 200_000,
-    "path": "standard-library",  # or a text file, such as WikiText103's
+    "path": STANDARD_LIBRARY,  # or a text file, such as WikiText103's
     "seeds": 3,
     "seed": 0,
 }
