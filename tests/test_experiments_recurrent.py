@@ -146,7 +146,7 @@ def test_brackets_of_fewer_than_five_runs_are_not_called_intervals(n_runs, said)
 
 def test_a_text_that_is_not_there_is_refused_before_anything_runs(tmp_path):
     found = study.get("snap-charlm")
-    with pytest.raises(ValueError, match="path must be standard-library or a text file, got '.*absent'"):
+    with pytest.raises(ValueError, match=r"path must be standard-library or a text file, got '.*absent'"):
         found.cells(found.parameters("tiny", {"path": str(tmp_path / "absent")}))
 
 
