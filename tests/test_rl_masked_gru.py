@@ -1,5 +1,7 @@
 """The compiled masked GRU against the plain learners: the same weights after the same steps."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -85,6 +87,36 @@ def test_it_learns_as_the_plain_learner_does(method, options, every, density):
     weights = np.concatenate([plain.learner.theta, plain.out])
     np.testing.assert_allclose(trainer.weights, weights, rtol=1e-8, atol=1e-10)
     assert trainer.n_updates == plain.n_updates > 0
+
+
+def test_updates_on_the_way_are_those_of_as_many_runs():
+    for method, options in METHODS:
+        one, many = make(method, options), make(method, options)
+        stretch = CopyStreams(batch=B, longest=3, seed=6).take(19)
+        nus = signs(19, stream(5, "learner/uoro"))
+        losses = one.run(*stretch, every=8, signs=nus).losses
+        parts = [[a[t : t + 8] for a in (*stretch, nus)] for t in (0, 8, 16)]
+        again = [many.run(*part[:4], signs=part[4]).losses for part in parts]
+        np.testing.assert_array_equal(losses, np.concatenate(again))
+        np.testing.assert_array_equal(one.weights, many.weights)
+
+
+def test_bptt_goes_back_to_the_last_update_and_no_further():
+    trainer, task = make("bptt", {}), CopyStreams(batch=B, longest=3, seed=6)
+    before, window = task.take(7), task.take(5)
+    trainer.run(*before._replace(copying=np.zeros_like(before.copying)))  # the state goes on, nothing is learned
+    found = copy.deepcopy(trainer)
+    found.run(*window)
+    gradient = found._moments[0] / (1 - found.optimiser.beta1)
+
+    def loss(p, change):
+        other = copy.deepcopy(trainer)
+        other.weights[p] += change
+        return other.run(*window).losses.sum() / B
+
+    differences = [(loss(p, 1e-5) - loss(p, -1e-5)) / 2e-5 for p in range(len(gradient))]
+    np.testing.assert_allclose(gradient, differences, rtol=1e-6, atol=1e-9)
+    assert np.abs(gradient).max() > 0.01
 
 
 def test_its_own_signs_are_those_of_the_plain_learner():
