@@ -10,13 +10,14 @@ from rl.environments.copy_task import CopyStreams, CurriculumCopy
 from rl.masked_gru import MaskedGruTrainer
 from rl.optimisers import Adam, Sgd
 from rl.streams import stream
+from tests.rl_cases import error
 
 N, B, CLASSES = 7, 3, 2
 METHODS = [("rtrl", {}), ("snap", {"n": 1}), ("snap", {"n": 2}), ("snap", {"n": 3}), ("uoro", {}), ("bptt", {})]
 
 
-def make(method, options, *, density=0.4, seed=4, **more):
-    cell = cells.make("gru", n_inputs=3, n_units=N, density=density, seed=seed)
+def make(method, options, *, density=0.4, seed=4, dtype="float64", **more):
+    cell = cells.make("gru", n_inputs=3, n_units=N, density=density, seed=seed, dtype=dtype)
     return MaskedGruTrainer(cell, CLASSES, method, batch=B, step_size=0.01, seed=5, **options, **more)
 
 
@@ -87,6 +88,24 @@ def test_it_learns_as_the_plain_learner_does(method, options, every, density):
     weights = np.concatenate([plain.learner.theta, plain.out])
     np.testing.assert_allclose(trainer.weights, weights, rtol=1e-8, atol=1e-10)
     assert trainer.n_updates == plain.n_updates > 0
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [("float64", 1e-12), ("float32", 1e-5)])
+@pytest.mark.parametrize(("method", "options"), [METHODS[0], METHODS[1], METHODS[4], METHODS[5]])
+def test_a_thousand_steps_are_those_of_the_plain_learner(method, options, dtype, limit):
+    trainer = make(method, options, dtype=dtype)
+    plain, rng = Plain(trainer, method, options), stream(5, "learner/uoro")
+    task, losses, expected = CopyStreams(batch=B, longest=3, seed=6), [], []
+    for _ in range(50):
+        stretch = task.take(20)
+        if method == "bptt":
+            stretch.resets[0] = True
+        every = 20 if method == "bptt" else 1
+        nus = signs(20, rng) if method == "uoro" else None
+        losses.append(trainer.run(*stretch, every=every, signs=nus).losses)
+        expected.append(plain.run(stretch, every))
+    assert error(np.concatenate(losses), np.concatenate(expected)) < limit
+    assert error(trainer.weights, np.concatenate([plain.learner.theta, plain.out])) < limit
 
 
 def test_updates_on_the_way_are_those_of_as_many_runs():
