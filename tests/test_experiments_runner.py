@@ -102,12 +102,12 @@ def test_several_processes_give_the_rows_of_one():
         runner.run(latency, cells, n_workers=0)
 
 
-def test_every_study_states_a_question_and_three_settings():
+def test_every_study_states_a_question_and_at_least_three_settings():
     for name in study.available():
         chosen = study.get(name)
         assert chosen.name == name
         assert chosen.question.endswith("?")
-        assert set(chosen.settings) == {"tiny", "default", "full"}
+        assert set(chosen.settings) >= {"tiny", "default", "full"}
         assert len({frozenset(p) for p in chosen.settings.values()}) == 1
         assert chosen.cells(chosen.parameters("tiny"))
 
