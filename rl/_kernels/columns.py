@@ -9,7 +9,8 @@ kernel is compiled, and everything lies at a constant distance, so that a source
 a check for overlap, and a sweep reads memory once, in order.
 
 The order of a step is that of `tests/naive/ccn.py`: e' = gamma lambda e + grad p, p', delta, RMSProp. All of it that
-touches a weight, and the sums that the next step begins with, are one sweep.
+touches a weight, and the sums that the next step begins with, are one sweep. The file is long because numba's cache
+watches a kernel's own file only.
 """
 
 import numpy as np

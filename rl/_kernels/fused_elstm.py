@@ -5,7 +5,7 @@
 A unit of an eLSTM reads no other unit's state, so one block of 16 units after another can finish the step before -
 dL/dc, sensitivities, weights - and take the next one while what belongs to it lies in the cache; the output gate's
 sums, which need every unit's c, are gathered on the way. What a step leaves to do waits, as `pending`, for the sweep
-of the next one.
+of the next one. The file is long because numba's cache watches a kernel's own file only.
 
 Symbols (Irie et al. 2024): c- `before`, c `source[:N]`; zh = (1-f)(1-z^2), fh = (c- - z) f(1-f),
 d = f + zh w_z + fh w_f; S' = d S + zh x (S' = d S + fh x for f); dL/dc = q o + W_oc^T delta, delta = q c o(1-o).

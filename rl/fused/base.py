@@ -1,4 +1,4 @@
-"""What all fused learners share: checked inputs, the readout, weights in the cell's order, saving."""
+"""What all fused learners share; a long file, for what waits, the weights handed out and what is saved must agree."""
 
 from __future__ import annotations
 
